@@ -1,0 +1,97 @@
+// The consumer groups as applications and operators see them.
+
+import { TernError } from '@ternmq/runtime';
+import { checkRetrySettings } from '../delivery/retry-policy.ts';
+import { type Group, type GroupSettings, groupMessage } from '../state/groups.ts';
+import type { StateLog } from '../state/state-log.ts';
+import { isTopicName } from './names.ts';
+
+/** Most groups of a broker. */
+export const GROUPS_MAX = 100_000;
+
+const DEFAULTS: GroupSettings = { attemptsMax: 0, retryDelaysMs: [], leaseMs: 0 };
+
+/** The consumer groups of a broker. */
+export class GroupCatalog {
+  readonly #options: { readonly autoCreateGroups: boolean };
+  readonly #stateLog: StateLog;
+
+  /** @param options.autoCreateGroups create a group when its first consumer comes */
+  constructor(options: { readonly autoCreateGroups: boolean }, modules: { stateLog: StateLog }) {
+    this.#options = options;
+    this.#stateLog = modules.stateLog;
+  }
+
+  /** The group of a name. Throws NOT_FOUND (GROUP_NOT_FOUND). */
+  get(name: string): Group {
+    const group = this.#stateLog.state.groups.find(name);
+    if (group !== undefined) return group;
+    throw new TernError(
+      'NOT_FOUND',
+      'GROUP_NOT_FOUND',
+      isTopicName(name)
+        ? `there is no consumer group ${name} on this broker; its first consumer creates it`
+        : 'there is no such consumer group: a group has 1 to 127 characters of [%|a-zA-Z0-9_-]',
+      { metadata: isTopicName(name) ? { group: name } : {} },
+    );
+  }
+
+  /** The group of a name, created when it does not exist and groups are created automatically. */
+  getOrCreate(name: string): Group {
+    const group = this.#stateLog.state.groups.find(name);
+    if (group !== undefined) return group;
+    if (!this.#options.autoCreateGroups && isTopicName(name)) return this.get(name);
+    return this.create(name, DEFAULTS);
+  }
+
+  /** Creates a group. Throws INVALID_ARGUMENT, ALREADY_EXISTS (GROUP_EXISTS), RESOURCE_EXHAUSTED. */
+  create(name: string, settings: GroupSettings): Group {
+    const { groups } = this.#stateLog.state;
+    if (!isTopicName(name)) {
+      const description = 'a group has 1 to 127 characters of [%|a-zA-Z0-9_-]';
+      throw new TernError('INVALID_ARGUMENT', 'INVALID_FIELD', `group: ${description}`, {
+        fields: [{ field: 'group', description }],
+      });
+    }
+    if (groups.find(name) !== undefined) {
+      throw new TernError('ALREADY_EXISTS', 'GROUP_EXISTS', `there is a group ${name} already`, {
+        metadata: { group: name },
+      });
+    }
+    if (groups.size >= GROUPS_MAX) {
+      throw new TernError(
+        'RESOURCE_EXHAUSTED',
+        'TOO_MANY_GROUPS',
+        `this broker has ${GROUPS_MAX} groups, which is the limit; delete some`,
+      );
+    }
+    return this.#put(name, groups.nextId, this.#stateLog.timeMs(), settings);
+  }
+
+  /** Changes a group; zeros and an empty list keep their values. Throws NOT_FOUND, INVALID_ARGUMENT. */
+  update(name: string, settings: GroupSettings): Group {
+    const group = this.get(name);
+    const { attemptsMax, retryDelaysMs, leaseMs } = settings;
+    return this.#put(name, group.id, group.createdMs, {
+      attemptsMax: attemptsMax || group.settings.attemptsMax,
+      retryDelaysMs: retryDelaysMs.length > 0 ? retryDelaysMs : group.settings.retryDelaysMs,
+      leaseMs: leaseMs || group.settings.leaseMs,
+    });
+  }
+
+  /** Deletes a group with its progress. Throws NOT_FOUND. */
+  delete(name: string): void {
+    const { id } = this.get(name);
+    this.#stateLog.change({
+      case: 'groupDeleted',
+      value: { $typeName: 'ternmq.log.v1.GroupDeleted', groupId: id },
+    });
+  }
+
+  #put(name: string, id: number, createdMs: number, settings: GroupSettings): Group {
+    checkRetrySettings(settings);
+    const blank = { id, name, createdMs, settings, progress: new Map() };
+    this.#stateLog.change({ case: 'groupPut', value: groupMessage(blank) });
+    return this.#stateLog.state.groups.findById(id) as Group;
+  }
+}

@@ -1,0 +1,109 @@
+// The options of a broker. Each is a flag, an environment variable and a key of the configuration file.
+
+import { defineOptions, type OptionValues } from '@ternmq/runtime';
+import { LOG_DEFAULTS } from './log/commit-log.ts';
+
+const HOUR_MS = 3_600_000;
+
+/** The options that say where a broker is and how it behaves; see each one's doc. */
+export const BROKER_OPTIONS = defineOptions({
+  name: { kind: 'text', default: 'broker-a', doc: 'Name of the broker group' },
+  id: {
+    kind: 'int',
+    default: 0,
+    min: 0,
+    max: 1000,
+    doc: 'Member of the broker group; 0 is the master',
+  },
+  cluster: { kind: 'text', default: 'ternmq', doc: 'Name of the cluster, for people' },
+  data: {
+    kind: 'text',
+    default: './data',
+    doc: 'Folder of the data; created when it does not exist',
+  },
+  host: {
+    kind: 'text',
+    default: '127.0.0.1',
+    doc: 'Address to listen on; 0.0.0.0 for all, and then set --advertise as well',
+  },
+  advertise: {
+    kind: 'text',
+    doc: 'Host name or address that clients reach this broker at [the --host]',
+  },
+  brokerPort: {
+    kind: 'int',
+    default: 10911,
+    min: 0,
+    max: 65535,
+    doc: 'Port of the broker; 0 for any',
+  },
+  metricsPort: {
+    kind: 'int',
+    default: 5557,
+    min: 0,
+    max: 65535,
+    doc: 'Port of /metrics, /healthz and /readyz; 0 for any',
+  },
+  nameserver: {
+    kind: 'addresses',
+    default: ['127.0.0.1:9876'],
+    doc: 'Name servers, host:port, separated by commas',
+  },
+  flush: {
+    kind: 'choice',
+    choices: ['sync', 'async'],
+    default: LOG_DEFAULTS.flushMode,
+    doc: 'Answer producers after fdatasync (sync) or after the page cache (async: a power failure loses up to --flush-interval)',
+  },
+  flushInterval: {
+    kind: 'duration',
+    default: LOG_DEFAULTS.flushIntervalMs,
+    min: 1,
+    max: 10_000,
+    doc: 'With --flush async: longest time until what was written is durable',
+  },
+  autoCreateTopics: {
+    kind: 'boolean',
+    default: false,
+    doc: 'Create a topic when the first message for it arrives',
+  },
+  autoCreateGroups: {
+    kind: 'boolean',
+    default: true,
+    doc: 'Create a consumer group when its first consumer comes',
+  },
+  queues: {
+    kind: 'int',
+    default: 4,
+    min: 1,
+    max: 1024,
+    doc: 'Queues of a topic that does not say',
+  },
+  retention: {
+    kind: 'duration',
+    default: 72 * HOUR_MS,
+    min: 1000,
+    doc: 'How long messages are kept at least, where a topic does not say',
+  },
+  retentionBytes: {
+    kind: 'bytes',
+    min: 1 << 20,
+    doc: 'Size of the log above which the oldest segments are deleted [no limit but the disk]',
+  },
+  retentionInterval: {
+    kind: 'duration',
+    default: 10_000,
+    min: 100,
+    doc: 'Pause between two looks for what is to be deleted',
+  },
+  segmentSize: {
+    kind: 'bytes',
+    default: LOG_DEFAULTS.segmentBytes,
+    min: 1 << 20,
+    max: 4 * 2 ** 30,
+    doc: 'Size of a segment file of the log; at least 16 MiB where messages may be 4 MiB',
+  },
+} as const);
+
+/** The values of a broker's options. */
+export type BrokerOptions = OptionValues<typeof BROKER_OPTIONS>;

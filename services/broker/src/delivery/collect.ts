@@ -1,0 +1,208 @@
+// Collects a run of messages of one queue, as the bytes that lie in the log: contiguous records are taken
+// together, from the tail cache if they are there and from the block cache otherwise. What must be read from
+// the disk first ends the run.
+
+import { type Logger, TernError } from '@ternmq/runtime';
+import type { CommitLog } from '../log/commit-log.ts';
+import { RECORD_HEADER_BYTES, viewOf } from '../log/record.ts';
+import type { Slab } from '../log/tail-cache.ts';
+import type { BrokerState } from '../state/broker-state.ts';
+import { MESSAGE_AT, messageBytesOf } from '../state/message-record.ts';
+import { findTag, type Slice } from '../state/message-tag.ts';
+import { CHUNK_ENTRIES, ENTRY_WORDS, entryPosition, type Queue } from '../state/queue.ts';
+import type { TagFilter } from './tag-filter.ts';
+
+/** Most messages that one call looks at, so that a filter that matches little does not hold up the others. */
+const LOOKED_AT_MAX = 4096;
+
+/** A stretch of the log. */
+export interface Stretch {
+  readonly position: number;
+  readonly length: number;
+}
+
+/** What a collector has found; for the time until control returns to the event loop. */
+export interface Collected {
+  /** Offset behind the last message that was looked at. */
+  end: number;
+  /** Messages that match. */
+  messages: number;
+  /** Bytes of their records. */
+  bytes: number;
+  /** One bit a message from the first on, lowest first: 1 when it does not match. Undefined: all match. */
+  unmatched: Uint8Array | undefined;
+  /** What must be read from the disk before the next message. */
+  missing: Stretch | undefined;
+  /** The next message is damaged, and the run ends before it. */
+  damaged: TernError | undefined;
+}
+
+/** Collects messages into a list of byte ranges. */
+export class Collector {
+  readonly #log: CommitLog;
+  readonly #state: BrokerState;
+  readonly #logger: Logger;
+  readonly #tag: Slice = { start: 0, end: 0 };
+
+  constructor(modules: { log: CommitLog; state: BrokerState; logger: Logger }) {
+    this.#log = modules.log;
+    this.#state = modules.state;
+    this.#logger = modules.logger;
+  }
+
+  /**
+   * Collects from an offset on, at least one message if there is one.
+   *
+   * @param parts gets the records' bytes; copy them before returning to the event loop
+   * @param skipDamaged treat a damaged or lost message as one that does not match, and say so in the log file
+   */
+  collect(
+    queue: Queue,
+    from: number,
+    messagesMax: number,
+    bytesMax: number,
+    filter: TagFilter,
+    parts: Buffer[],
+    skipDamaged: boolean,
+  ): Collected {
+    const found: Collected = {
+      end: from,
+      messages: 0,
+      bytes: 0,
+      unmatched: undefined,
+      missing: undefined,
+      damaged: undefined,
+    };
+    const limit = Math.min(queue.visibleEnd, from + LOOKED_AT_MAX);
+    const all = filter.matchesAll;
+    let chunk = -1;
+    let entries: Uint32Array | undefined;
+    let slab: Slab | undefined;
+    let runStart = 0;
+    let runBytes = 0;
+    let offset = from;
+    const endRun = (): void => {
+      if (runBytes > 0 && slab !== undefined) {
+        const at = runStart - slab.start;
+        parts.push(slab.buffer.subarray(at, at + runBytes));
+      }
+      runBytes = 0;
+    };
+    for (; offset < limit && found.messages < messagesMax; offset++) {
+      const number = Math.floor(offset / CHUNK_ENTRIES);
+      if (number !== chunk || entries === undefined) {
+        entries = this.#state.chunk(queue, number);
+        chunk = number;
+      }
+      const index = offset % CHUNK_ENTRIES;
+      const length = entries[index * ENTRY_WORDS + 2] as number;
+      if (length === 0) {
+        if (!skipDamaged) {
+          found.damaged = lost(queue, offset);
+          break;
+        }
+        this.#skipDamaged(queue, offset, found, from);
+        continue;
+      }
+      const hash = entries[index * ENTRY_WORDS + 3] as number;
+      if (!all && !filter.mayMatch(hash)) {
+        skip(found, offset - from);
+        continue;
+      }
+      if (found.messages > 0 && found.bytes + length > bytesMax) break;
+      const position = entryPosition(entries, index);
+      if (slab === undefined || position < slab.start || position + length > slab.end) {
+        endRun();
+        slab = this.#log.tail(position, length)?.slab;
+      }
+      if (slab !== undefined) {
+        if (
+          !all &&
+          !this.#tagMatches(slab.buffer, slab.view, position - slab.start, hash, filter)
+        ) {
+          skip(found, offset - from);
+          continue;
+        }
+        if (runBytes === 0 || runStart + runBytes !== position) {
+          endRun();
+          runStart = position;
+        }
+        runBytes += length;
+      } else {
+        let record: Buffer | undefined;
+        try {
+          record = this.#log.find(position, length);
+        } catch (error) {
+          if (!(error instanceof TernError)) throw error;
+          if (!skipDamaged) {
+            found.damaged = error;
+            break;
+          }
+          this.#skipDamaged(queue, offset, found, from);
+          continue;
+        }
+        if (record === undefined) {
+          found.missing = { position, length };
+          break;
+        }
+        if (!all && !this.#tagMatches(record, viewOf(record), 0, hash, filter)) {
+          skip(found, offset - from);
+          continue;
+        }
+        parts.push(record);
+      }
+      found.messages++;
+      found.bytes += length;
+    }
+    endRun();
+    found.end = offset;
+    return found;
+  }
+
+  /** One message's record: its bytes, or what must be read first. Throws DATA_LOSS when it is damaged. */
+  record(queue: Queue, offset: number): Buffer | Stretch {
+    const { position, length } = this.#state.locate(queue, offset);
+    if (length === 0) throw lost(queue, offset);
+    return this.#log.find(position, length) ?? { position, length };
+  }
+
+  #skipDamaged(queue: Queue, offset: number, found: Collected, from: number): void {
+    const { topicId, queueId } = queue;
+    this.#logger.error({ topicId, queueId, offset }, 'a damaged message was not delivered');
+    skip(found, offset - from);
+  }
+
+  #tagMatches(
+    buffer: Buffer,
+    view: DataView,
+    at: number,
+    hash: number,
+    filter: TagFilter,
+  ): boolean {
+    const messageAt = at + MESSAGE_AT;
+    const end = messageAt + messageBytesOf(view, at + RECORD_HEADER_BYTES);
+    return (
+      findTag(buffer, messageAt, end, this.#tag) &&
+      filter.matches(hash, buffer, this.#tag.start, this.#tag.end)
+    );
+  }
+}
+
+function skip(found: Collected, index: number): void {
+  const byte = index >> 3;
+  if (found.unmatched === undefined || byte >= found.unmatched.length) {
+    const larger = new Uint8Array(Math.max(32, 2 * (byte + 1)));
+    if (found.unmatched !== undefined) larger.set(found.unmatched);
+    found.unmatched = larger;
+  }
+  found.unmatched[byte] = (found.unmatched[byte] as number) | (1 << (index & 7));
+}
+
+function lost(queue: Queue, offset: number): TernError {
+  return new TernError(
+    'DATA_LOSS',
+    'CORRUPT_RECORD',
+    `message ${offset} of queue ${queue.queueId} is damaged; read on at offset ${offset + 1}`,
+    { metadata: { offset: String(offset) } },
+  );
+}

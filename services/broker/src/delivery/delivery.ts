@@ -1,0 +1,516 @@
+// The delivery core: one for all ways to consume. Subscriptions begin and end here, settlements are checked and
+// written here, and what the clock decides (a lease has ended, a retry is due, a broken stream's grace is over)
+// becomes a record here.
+
+import { create } from '@bufbuild/protobuf';
+import {
+  SettledOutcome,
+  type SettledRange,
+  SettledRangeSchema,
+  SettledSchema,
+} from '@ternmq/proto/gen/ternmq/log/v1/log_pb';
+import type { OffsetTarget } from '@ternmq/proto/gen/ternmq/message/v1/message_pb';
+import { type Clock, type Logger, TernError, type Timer } from '@ternmq/runtime';
+import type { GroupCatalog } from '../catalog/group-catalog.ts';
+import type { TopicCatalog } from '../catalog/topic-catalog.ts';
+import type { UnsettledRange } from '../progress/unsettled-range.ts';
+import { type Group, queueProgress, type TopicProgress } from '../state/groups.ts';
+import type { StateLog } from '../state/state-log.ts';
+import type { Topic } from '../state/topics.ts';
+import type { Collector } from './collect.ts';
+import type { Consumer } from './consumer.ts';
+import type { DeadLetters } from './dead-letters.ts';
+import type { OffsetFinder } from './offsets.ts';
+import { RetryPolicy } from './retry-policy.ts';
+import type { TagFilter } from './tag-filter.ts';
+import { TopicDelivery } from './topic-delivery.ts';
+
+/** How often the clock's decisions are looked for. */
+const TICK_MS = 100;
+/** How long a broken stream's leases are kept for the work that may still go on. */
+const GRACE_MS = 5000;
+
+/** What a consumer says of messages. */
+export interface SettlementChoice {
+  readonly topicId: number;
+  readonly queueId: number;
+  readonly first: number;
+  readonly end: number;
+  readonly leaseId: number;
+  readonly action: 'acknowledge' | 'retry' | 'extend' | 'deadLetter' | 'giveBack';
+  /** For retry and extend, in milliseconds. */
+  readonly delayMs: number;
+  /** For deadLetter. */
+  readonly reason: string;
+}
+
+/** Why a settlement was not carried out: a stable reason and a sentence. */
+export interface SettlementRefusal {
+  readonly reason: string;
+  readonly message: string;
+}
+
+const REFUSALS = {
+  LEASE_EXPIRED: {
+    reason: 'LEASE_EXPIRED',
+    message:
+      'the lease has ended, and the messages are delivered again; settle sooner, or extend the lease in time',
+  },
+  NOT_DELIVERED: {
+    reason: 'NOT_DELIVERED',
+    message:
+      'the messages were not delivered to this group; settle with the offsets and the lease id of a delivery',
+  },
+  TOPIC_NOT_FOUND: {
+    reason: 'TOPIC_NOT_FOUND',
+    message: 'the topic was deleted, or the group does not read it; there is nothing to settle',
+  },
+} as const satisfies Record<string, SettlementRefusal>;
+
+/** Delivers messages to consumer groups. */
+export class Delivery {
+  readonly #stateLog: StateLog;
+  readonly #topics: TopicCatalog;
+  readonly #groups: GroupCatalog;
+  readonly #offsets: OffsetFinder;
+  readonly #collector: Collector;
+  readonly #deadLetters: DeadLetters;
+  readonly #clock: Clock;
+  readonly #logger: Logger;
+  readonly #deliveries = new Map<number, TopicDelivery>();
+  /** Queues with leases or retries, by progress: what the clock may have something to say about. */
+  readonly #watched = new Map<TopicProgress, Set<number>>();
+  /** Graces of broken streams, by group and consumer. */
+  readonly #graces = new Map<string, Timer>();
+  readonly #timer: Timer;
+
+  constructor(modules: {
+    stateLog: StateLog;
+    topics: TopicCatalog;
+    groups: GroupCatalog;
+    offsets: OffsetFinder;
+    collector: Collector;
+    deadLetters: DeadLetters;
+    clock: Clock;
+    logger: Logger;
+  }) {
+    this.#stateLog = modules.stateLog;
+    this.#topics = modules.topics;
+    this.#groups = modules.groups;
+    this.#offsets = modules.offsets;
+    this.#collector = modules.collector;
+    this.#deadLetters = modules.deadLetters;
+    this.#clock = modules.clock;
+    this.#logger = modules.logger;
+    this.#watchRestored();
+    this.#timer = this.#clock.every(TICK_MS, () => this.#tick());
+  }
+
+  /** All streams were broken by the restart: their leases get the grace of a broken stream. */
+  #watchRestored(): void {
+    for (const progress of this.#stateLog.state.groups.allProgress()) {
+      for (const [queueId, queue] of progress.queues.entries()) {
+        if (queue === undefined || queue.inFlight + queue.waitingForRetry === 0) continue;
+        this.#watch(progress, queueId);
+      }
+    }
+    this.#clock.setTimer(GRACE_MS, () => {
+      for (const [progress, queueIds] of this.#watched) {
+        for (const queueId of queueIds) {
+          const consumers = new Set(queueProgress(progress, queueId).streamingConsumers());
+          for (const consumerId of consumers) {
+            if (!this.#isConnected(progress, consumerId)) this.#free(progress, consumerId, 'retry');
+          }
+        }
+      }
+    });
+  }
+
+  #isConnected(progress: TopicProgress, consumerId: string): boolean {
+    const consumers = this.#deliveries.get(progress.id)?.consumers ?? [];
+    return [...consumers].some((consumer) => consumer.id === consumerId);
+  }
+
+  /** The consumers that are attached to a group's topics now. */
+  consumersOf(group: Group): Set<Consumer> {
+    const consumers = new Set<Consumer>();
+    for (const progress of group.progress.values()) {
+      for (const consumer of this.#deliveries.get(progress.id)?.consumers ?? []) {
+        consumers.add(consumer);
+      }
+    }
+    return consumers;
+  }
+
+  /**
+   * The progress of a group, or of a broadcasting member, in a topic; started when there is none.
+   *
+   * @param member the broadcasting member; empty for the group itself
+   * @param from where a new progress starts; at the end when absent
+   */
+  async begin(
+    group: Group,
+    topic: Topic,
+    member: string,
+    from: OffsetTarget['target'] | undefined,
+  ): Promise<TopicProgress> {
+    const { state } = this.#stateLog;
+    const known = state.groups.progressIn(group, topic.id, member);
+    if (known !== undefined) return known;
+    const offsets = await Promise.all(
+      topic.queues.map(async (queue) => ({
+        $typeName: 'ternmq.broker.v1.QueueOffset' as const,
+        queueId: queue.queueId,
+        offset: BigInt(await this.#offsets.find(queue, from)),
+      })),
+    );
+    const meanwhile = state.groups.progressIn(group, topic.id, member);
+    if (meanwhile !== undefined) return meanwhile;
+    // Looked up again: both may have been deleted while the offsets were found.
+    this.#topics.get(topic.name);
+    this.#groups.get(group.name);
+    const progressId = state.groups.nextProgressId;
+    this.#stateLog.change({
+      case: 'progressStarted',
+      value: {
+        $typeName: 'ternmq.log.v1.ProgressStarted',
+        groupId: group.id,
+        topicId: topic.id,
+        consumerId: member,
+        offsets,
+        progressId,
+      },
+    });
+    return state.groups.findProgress(progressId) as TopicProgress;
+  }
+
+  /**
+   * Attaches a consumer to a topic. Throws FAILED_PRECONDITION (SUBSCRIPTION_MISMATCH) when other members of
+   * the group filter the topic differently.
+   */
+  attach(progress: TopicProgress, topic: Topic, filter: TagFilter, consumer: Consumer): void {
+    let delivery = this.#deliveries.get(progress.id);
+    if (delivery !== undefined && delivery.filter.canonical !== filter.canonical) {
+      throw new TernError(
+        'FAILED_PRECONDITION',
+        'SUBSCRIPTION_MISMATCH',
+        `other members of the group subscribe to ${topic.name} with the tags '${delivery.filter.canonical}', ` +
+          `and this one with '${filter.canonical}'; all members must subscribe alike`,
+      );
+    }
+    if (delivery === undefined) {
+      const modules = {
+        stateLog: this.#stateLog,
+        collector: this.#collector,
+        clock: this.#clock,
+        logger: this.#logger,
+      };
+      delivery = new TopicDelivery({ topic, progress, filter }, modules);
+      this.#deliveries.set(progress.id, delivery);
+    }
+    delivery.attach(consumer);
+    this.#watchAll(progress);
+  }
+
+  /** Detaches a consumer from a topic; its leases stay. */
+  detach(progress: TopicProgress, consumer: Consumer): void {
+    const delivery = this.#deliveries.get(progress.id);
+    if (delivery === undefined) return;
+    delivery.detach(consumer);
+    this.#watchAll(progress);
+    if (delivery.consumers.size > 0) return;
+    delivery.close();
+    this.#deliveries.delete(progress.id);
+  }
+
+  /** A consumer can take more: it granted credit, or its connection is free again. */
+  ready(progress: TopicProgress): void {
+    this.#deliveries.get(progress.id)?.pump();
+    this.#watchAll(progress);
+  }
+
+  /** A consumer's stream has ended: cleanly, and its leases are free at once, or broken, and after the grace. */
+  streamEnded(
+    group: Group,
+    consumerId: string,
+    progress: readonly TopicProgress[],
+    clean: boolean,
+  ): void {
+    const free = (): void => {
+      this.#graces.delete(`${group.id} ${consumerId}`);
+      for (const one of progress) {
+        if (!one.deleted && !this.#isConnected(one, consumerId)) {
+          this.#free(one, consumerId, clean ? 'giveBack' : 'retry');
+        }
+      }
+    };
+    if (clean) {
+      free();
+      return;
+    }
+    this.#graces.get(`${group.id} ${consumerId}`)?.cancel();
+    this.#graces.set(`${group.id} ${consumerId}`, this.#clock.setTimer(GRACE_MS, free));
+  }
+
+  /** A topic was created, changed or deleted. */
+  topicChanged(topic: Topic, deleted: boolean): void {
+    for (const delivery of this.#deliveries.values()) {
+      if (delivery.topic !== topic) continue;
+      if (!deleted) {
+        delivery.watch();
+        delivery.pump();
+        continue;
+      }
+      this.#deliveries.delete(delivery.progress.id);
+      delivery.close();
+      for (const consumer of delivery.consumers) consumer.end('TOPIC_NOT_FOUND');
+    }
+  }
+
+  /** Refuses to go on while a group has consumers. Throws FAILED_PRECONDITION (GROUP_IN_USE). */
+  assertUnused(group: Group): void {
+    const count = this.consumersOf(group).size;
+    if (count === 0) return;
+    throw new TernError(
+      'FAILED_PRECONDITION',
+      'GROUP_IN_USE',
+      `group ${group.name} has ${count} consumer${count === 1 ? '' : 's'}; stop them first`,
+      { metadata: { group: group.name } },
+    );
+  }
+
+  /** Sets the progress in queues of a topic; consumers that are connected go on from there. */
+  setOffsets(
+    progress: TopicProgress,
+    offsets: readonly { queueId: number; offset: number }[],
+  ): void {
+    this.#stateLog.change({
+      case: 'progressSet',
+      value: {
+        $typeName: 'ternmq.log.v1.ProgressSet',
+        progressId: progress.id,
+        offsets: offsets.map(({ queueId, offset }) => ({
+          $typeName: 'ternmq.broker.v1.QueueOffset',
+          queueId,
+          offset: BigInt(offset),
+        })),
+      },
+    });
+    const delivery = this.#deliveries.get(progress.id);
+    for (const { queueId } of offsets) delivery?.changed(queueId);
+    delivery?.pump();
+  }
+
+  /**
+   * Carries settlements out, as one record. Returns why some were not, in their order; undefined for those
+   * that were.
+   *
+   * @param member the broadcasting member; empty for the group itself
+   */
+  settle(
+    group: Group,
+    member: string,
+    choices: readonly SettlementChoice[],
+  ): (SettlementRefusal | undefined)[] {
+    const ranges: SettledRange[] = [];
+    const touched = new Map<TopicProgress, Set<number>>();
+    const policy = new RetryPolicy(group.settings);
+    const refusals = choices.map((choice): SettlementRefusal | undefined => {
+      const progress = this.#stateLog.state.groups.progressIn(group, choice.topicId, member);
+      if (progress === undefined) return REFUSALS.TOPIC_NOT_FOUND;
+      const { refusal, settled } = this.#plan(group, progress, choice, policy);
+      ranges.push(...settled);
+      let queueIds = touched.get(progress);
+      if (queueIds === undefined) {
+        queueIds = new Set();
+        touched.set(progress, queueIds);
+      }
+      queueIds.add(choice.queueId);
+      return refusal;
+    });
+    this.#write(ranges, touched);
+    return refusals;
+  }
+
+  #plan(
+    group: Group,
+    progress: TopicProgress,
+    choice: SettlementChoice,
+    policy: RetryPolicy,
+  ): { refusal: SettlementRefusal | undefined; settled: SettledRange[] } {
+    const { queueId, first, end, leaseId, action } = choice;
+    const queue = progress.queues[queueId];
+    const kind = action === 'deadLetter' ? 'remove' : action;
+    const check = queue?.check(first, end, leaseId, kind) ?? 'NOT_DELIVERED';
+    if (queue === undefined || check === 'NOT_DELIVERED') {
+      return { refusal: REFUSALS.NOT_DELIVERED, settled: [] };
+    }
+    const refusal = check === 'LEASE_EXPIRED' ? REFUSALS.LEASE_EXPIRED : undefined;
+    if (check === 'ALREADY_SETTLED') return { refusal, settled: [] };
+    const nowMs = this.#stateLog.timeMs();
+    // Acknowledgements and extensions hold for the whole stretch; what is settled in it is left alone.
+    if (check === 'ok' && (action === 'acknowledge' || action === 'extend')) {
+      const outcome =
+        action === 'acknowledge' ? SettledOutcome.ACKNOWLEDGED : SettledOutcome.EXTENDED;
+      const whole = { first, end, leaseId, attempt: 0 };
+      return {
+        refusal,
+        settled: [settledRange(progress, queueId, whole, outcome, nowMs + choice.delayMs)],
+      };
+    }
+    const settled: SettledRange[] = [];
+    for (const range of queue.affectedBy(kind, first, end, leaseId)) {
+      if (action === 'deadLetter') {
+        this.#bury(
+          group,
+          progress,
+          queueId,
+          range,
+          choice.reason || 'a consumer gave the message up',
+        );
+      } else if (action === 'retry' && policy.exhausted(range.attempt)) {
+        this.#bury(group, progress, queueId, range, `it failed ${range.attempt} times`);
+      } else if (action === 'retry') {
+        const atMs = nowMs + (choice.delayMs || policy.delayMs(range.attempt + 1));
+        settled.push(settledRange(progress, queueId, range, SettledOutcome.RETRY, atMs));
+      } else if (action === 'giveBack') {
+        settled.push(settledRange(progress, queueId, range, SettledOutcome.RETURNED, 0));
+      } else {
+        const outcome =
+          action === 'acknowledge' ? SettledOutcome.ACKNOWLEDGED : SettledOutcome.EXTENDED;
+        settled.push(settledRange(progress, queueId, range, outcome, nowMs + choice.delayMs));
+      }
+    }
+    return { refusal, settled };
+  }
+
+  #bury(
+    group: Group,
+    progress: TopicProgress,
+    queueId: number,
+    range: UnsettledRange,
+    reason: string,
+  ): void {
+    const topic = this.#stateLog.state.topics.findById(progress.topicId);
+    if (topic !== undefined) {
+      this.#deadLetters.move(group, topic, progress, queueId, range, reason);
+    }
+  }
+
+  #write(ranges: SettledRange[], touched: ReadonlyMap<TopicProgress, Set<number>>): void {
+    if (ranges.length === 0) return;
+    this.#stateLog.change({ case: 'settled', value: create(SettledSchema, { ranges }) });
+    for (const [progress, queueIds] of touched) {
+      const delivery = this.#deliveries.get(progress.id);
+      for (const queueId of queueIds) {
+        this.#watch(progress, queueId);
+        delivery?.changed(queueId);
+      }
+      delivery?.pump();
+    }
+  }
+
+  /** Ends the leases of a consumer whose stream is gone. */
+  #free(progress: TopicProgress, consumerId: string, how: 'giveBack' | 'retry'): void {
+    const nowMs = this.#stateLog.timeMs();
+    const ranges: SettledRange[] = [];
+    const queueIds = new Set<number>();
+    for (const [queueId, queue] of progress.queues.entries()) {
+      for (const range of queue?.leasesOf(consumerId, true) ?? []) {
+        const outcome = how === 'giveBack' ? SettledOutcome.RETURNED : SettledOutcome.RETRY;
+        ranges.push(settledRange(progress, queueId, range, outcome, nowMs));
+        queueIds.add(queueId);
+      }
+    }
+    this.#writeLater(ranges, new Map([[progress, queueIds]]));
+  }
+
+  /** What the clock decides waits for its next turn when the log cannot take it now. */
+  #writeLater(ranges: SettledRange[], touched: ReadonlyMap<TopicProgress, Set<number>>): void {
+    try {
+      this.#write(ranges, touched);
+    } catch (error) {
+      if (!(error instanceof TernError)) throw error;
+    }
+  }
+
+  #watch(progress: TopicProgress, queueId: number): void {
+    let queueIds = this.#watched.get(progress);
+    if (queueIds === undefined) {
+      queueIds = new Set();
+      this.#watched.set(progress, queueIds);
+    }
+    queueIds.add(queueId);
+  }
+
+  #watchAll(progress: TopicProgress): void {
+    for (const [queueId, queue] of progress.queues.entries()) {
+      if (queue !== undefined && queue.inFlight > 0) this.#watch(progress, queueId);
+    }
+  }
+
+  #tick(): void {
+    const nowMs = this.#stateLog.timeMs();
+    for (const progress of this.#deliveries.values()) this.#watchAll(progress.progress);
+    for (const [progress, queueIds] of this.#watched) {
+      if (progress.deleted) {
+        this.#watched.delete(progress);
+        continue;
+      }
+      let due = false;
+      const ended: SettledRange[] = [];
+      for (const queueId of queueIds) {
+        const queue = queueProgress(progress, queueId);
+        if (queue.inFlight + queue.waitingForRetry === 0) queueIds.delete(queueId);
+        if (queue.nextDeadline() <= nowMs) this.#expire(progress, queueId, nowMs, ended);
+        if (queue.nextRetryDue() <= nowMs) {
+          this.#deliveries.get(progress.id)?.changed(queueId);
+          due = true;
+        }
+      }
+      if (queueIds.size === 0) this.#watched.delete(progress);
+      if (ended.length > 0) this.#writeLater(ended, new Map([[progress, new Set(queueIds)]]));
+      if (due) this.#deliveries.get(progress.id)?.pump();
+    }
+  }
+
+  #expire(progress: TopicProgress, queueId: number, nowMs: number, ended: SettledRange[]): void {
+    const group = this.#stateLog.state.groups.findById(progress.groupId);
+    if (group === undefined) return;
+    const policy = new RetryPolicy(group.settings);
+    for (const range of queueProgress(progress, queueId).dueLeases(nowMs)) {
+      if (policy.exhausted(range.attempt)) {
+        const reason = `its lease ended unsettled, after ${range.attempt} deliveries`;
+        this.#bury(group, progress, queueId, range, reason);
+        continue;
+      }
+      const atMs = nowMs + policy.delayMs(range.attempt + 1);
+      ended.push(settledRange(progress, queueId, range, SettledOutcome.RETRY, atMs));
+    }
+  }
+
+  /** Stops the clock's decisions. */
+  close(): void {
+    this.#timer.cancel();
+    for (const grace of this.#graces.values()) grace.cancel();
+    this.#graces.clear();
+  }
+}
+
+function settledRange(
+  progress: TopicProgress,
+  queueId: number,
+  range: UnsettledRange,
+  outcome: SettledOutcome,
+  atMs: number,
+): SettledRange {
+  return create(SettledRangeSchema, {
+    progressId: progress.id,
+    queueId,
+    firstOffset: BigInt(range.first),
+    endOffset: BigInt(range.end),
+    leaseId: BigInt(range.leaseId),
+    outcome,
+    atMs: BigInt(Math.round(atMs)),
+  });
+}

@@ -1,0 +1,198 @@
+// Takes a frame of messages into the log: checks it whole, finds its queue, drops what a producer sends for the
+// second time, and appends the rest.
+
+import type { Clock } from '@ternmq/runtime';
+import { isTopicName } from '../catalog/names.ts';
+import type { TopicCatalog } from '../catalog/topic-catalog.ts';
+import type { DiskGuard } from '../disk-guard.ts';
+import type { Queue } from '../state/queue.ts';
+import type { StateLog } from '../state/state-log.ts';
+import { isSystemTopic, type Topic } from '../state/topics.ts';
+import type { Refusal } from './frame-refusal.ts';
+import { FrameScanner } from './frame-scanner.ts';
+
+/** A stretch of a frame's messages that are next to each other in the queue. */
+export interface FramePart {
+  /** Index in the frame of its first message. */
+  readonly firstIndex: number;
+  /** That message's offset. */
+  readonly offset: number;
+}
+
+/** Most bytes that wait for the end of the turn before they are written. */
+const UNWRITTEN_BYTES_MAX = 512 << 10;
+
+const NOT_IDEMPOTENT: Refusal = {
+  reason: 'MALFORMED_FRAME',
+  message: 'a frame with producer_id must have queue_id: sequences count within one queue',
+};
+const GAP: Refusal = {
+  reason: 'SEQUENCE_GAP',
+  message:
+    'frames of this producer that come before this one are missing; send with a new producer_id',
+};
+const TOO_OLD: Refusal = {
+  reason: 'SEQUENCE_TOO_OLD',
+  message: 'the frame was stored before, and its offsets are no longer known',
+};
+
+/** What became of a frame; the fields hold until the next frame. */
+export class FrameAppender {
+  readonly scanner = new FrameScanner();
+  readonly #stateLog: StateLog;
+  readonly #catalog: TopicCatalog;
+  readonly #guard: DiskGuard;
+  readonly #clock: Clock;
+  /** The turn's time, read from the clock once. */
+  #timeMs = 0;
+  topic: Topic | undefined;
+  queue: Queue | undefined;
+  /** Offset of the frame's first message. */
+  baseOffset = 0;
+  /** Only when the messages are not next to each other. */
+  parts: readonly FramePart[] | undefined;
+
+  constructor(modules: {
+    stateLog: StateLog;
+    catalog: TopicCatalog;
+    guard: DiskGuard;
+    clock: Clock;
+  }) {
+    this.#stateLog = modules.stateLog;
+    this.#catalog = modules.catalog;
+    this.#guard = modules.guard;
+    this.#clock = modules.clock;
+  }
+
+  /**
+   * Appends a frame; returns why it is refused, or undefined. It is stored for good when the log is visible up
+   * to `log.next`.
+   *
+   * @param bornHost 16 bytes: where the frame came from
+   */
+  append(bytes: Buffer, bornHost: Buffer): Refusal | undefined {
+    const { scanner } = this;
+    this.topic = undefined;
+    this.queue = undefined;
+    this.parts = undefined;
+    this.baseOffset = 0;
+    const refusal = scanner.scan(bytes) ?? this.#guard.refusal() ?? this.#choose(bytes);
+    if (refusal !== undefined) return refusal;
+    const queue = this.queue as unknown as Queue;
+    const skip = scanner.producerId === 0 ? 0 : this.#alreadyStored(queue);
+    if (typeof skip !== 'number') return skip;
+    if (skip < scanner.count) this.#appendFrom(queue, skip, bytes, bornHost);
+    return undefined;
+  }
+
+  /** Finds the frame's topic and queue. */
+  #choose(bytes: Buffer): Refusal | undefined {
+    const { scanner } = this;
+    const name = bytes.toString('latin1', scanner.topicAt, scanner.topicEnd);
+    const topic = this.#catalog.find(name) ?? this.#create(name);
+    if ('reason' in topic) return topic;
+    const queues = topic.queues.length;
+    let { queueId } = scanner;
+    if (queueId < 0) {
+      if (scanner.producerId !== 0) return NOT_IDEMPOTENT;
+      queueId =
+        scanner.orderingKeyEnd > scanner.orderingKeyAt
+          ? keyHash(bytes, scanner.orderingKeyAt, scanner.orderingKeyEnd) % queues
+          : topic.turn++ % queues;
+    }
+    const queue = topic.queues[queueId];
+    if (queue === undefined) {
+      return {
+        reason: 'QUEUE_NOT_FOUND',
+        message: `topic ${name} has the queues 0 to ${queues - 1} on this broker, and no ${queueId}`,
+      };
+    }
+    this.topic = topic;
+    this.queue = queue;
+    return undefined;
+  }
+
+  #create(name: string): Topic | Refusal {
+    if (!isTopicName(name)) {
+      return {
+        reason: 'INVALID_TOPIC',
+        message: 'a topic has 1 to 127 characters of [%|a-zA-Z0-9_-]',
+      };
+    }
+    if (!this.#catalog.createsAutomatically || isSystemTopic(name)) {
+      return {
+        reason: 'TOPIC_NOT_FOUND',
+        message: `there is no topic ${name}; create it with 'tern topic create ${name}'`,
+      };
+    }
+    return this.#catalog.createDefault(name);
+  }
+
+  /**
+   * How many messages at the frame's start are stored already, with `baseOffset` and `parts` set for them; or why
+   * the frame cannot be taken.
+   */
+  #alreadyStored(queue: Queue): number | Refusal {
+    const { sequence, producerId, count } = this.scanner;
+    const producer = queue.producers?.get(producerId);
+    const next = producer?.next ?? 0;
+    if (sequence === next) return 0;
+    if (sequence > next || producer === undefined) return GAP;
+    const stored = Math.min(count, next - sequence);
+    const parts: FramePart[] = [];
+    let expected = -1;
+    for (let i = 0; i < stored; i++) {
+      const offset = producer.find(sequence + i);
+      if (offset === undefined) return TOO_OLD;
+      if (offset !== expected) parts.push({ firstIndex: i, offset });
+      expected = offset + 1;
+    }
+    if (stored < count && queue.next !== expected) {
+      parts.push({ firstIndex: stored, offset: queue.next });
+    }
+    this.baseOffset = parts[0]?.offset ?? 0;
+    this.parts = parts.length > 1 ? parts : undefined;
+    return stored;
+  }
+
+  #appendFrom(queue: Queue, skip: number, bytes: Buffer, bornHost: Buffer): void {
+    const { scanner } = this;
+    const { starts, lengths, tagHashes, count, producerId, sequence } = scanner;
+    const { log } = this.#stateLog;
+    if (skip === 0) this.baseOffset = queue.next;
+    if (this.#timeMs === 0) {
+      this.#timeMs = this.#stateLog.timeMs();
+      this.#stateLog.state.lastTimeMs = this.#timeMs;
+      this.#clock.defer(() => {
+        this.#timeMs = 0;
+      });
+    }
+    const before = log.next;
+    for (let i = skip; i < count; i++) {
+      this.#stateLog.appendMessage(
+        queue,
+        bytes,
+        starts[i] as number,
+        lengths[i] as number,
+        tagHashes[i] as number,
+        this.#timeMs,
+        producerId,
+        producerId === 0 ? 0 : sequence + i,
+        bornHost,
+      );
+    }
+    this.#stateLog.arrived(queue);
+    const topic = this.topic as Topic;
+    topic.messagesIn += count - skip;
+    topic.bytesIn += log.next - before;
+    if (log.unwrittenBytes > UNWRITTEN_BYTES_MAX) log.flush();
+    log.requestFlush();
+  }
+}
+
+/** FNV-1a, 32 bits: the queue of an ordering key that comes without a choice. */
+function keyHash(bytes: Buffer, from: number, to: number): number {
+  let hash = 0x811c9dc5;
+  for (let i = from; i < to; i++) hash = Math.imul(hash ^ (bytes[i] as number), 0x01000193);
+  return hash >>> 0;
+}

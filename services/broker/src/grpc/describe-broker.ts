@@ -1,0 +1,49 @@
+// DescribeBroker: what the broker is, how far its log is, and how full its disk.
+
+import type { DescribeBrokerResponse } from '@ternmq/proto/gen/ternmq/broker/v1/broker_pb';
+import type { DiskGuard } from '../disk-guard.ts';
+import type { CommitLog, FlushMode } from '../log/commit-log.ts';
+import type { BrokerState } from '../state/broker-state.ts';
+import type { StateWriter } from '../state/state-writer.ts';
+
+/** What the RPC uses. */
+export interface DescribeModules {
+  readonly identity: {
+    readonly name: string;
+    readonly id: number;
+    readonly version: string;
+    readonly flushMode: FlushMode;
+    /** How long the broker has been running, in milliseconds. */
+    readonly uptimeMs: () => number;
+    /** Ranges of the log that were found to be damaged. */
+    readonly corruptRanges: () => number;
+  };
+  readonly log: CommitLog;
+  readonly state: BrokerState;
+  readonly writer: StateWriter;
+  readonly guard: DiskGuard;
+}
+
+/** The RPC. */
+export function describeBroker(modules: DescribeModules): () => DescribeBrokerResponse {
+  const { identity, log, state, writer, guard } = modules;
+  return () => ({
+    $typeName: 'ternmq.broker.v1.DescribeBrokerResponse',
+    name: identity.name,
+    id: identity.id,
+    version: identity.version,
+    uptimeMs: BigInt(Math.round(identity.uptimeMs())),
+    flushMode: identity.flushMode,
+    logStartPosition: BigInt(log.start),
+    writtenPosition: BigInt(log.written),
+    durablePosition: BigInt(log.durable),
+    visiblePosition: BigInt(log.visible),
+    statePosition: BigInt(writer.position),
+    diskFreeBytes: BigInt(Math.max(0, guard.freeBytes)),
+    diskTotalBytes: BigInt(guard.totalBytes),
+    acceptingSends: !guard.refusing,
+    topics: state.topics.size,
+    groups: state.groups.size,
+    corruptRanges: identity.corruptRanges(),
+  });
+}

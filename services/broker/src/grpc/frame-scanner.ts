@@ -1,0 +1,307 @@
+// Reads a ProduceRequest or SendRequest byte by byte, without making an object of it: finds where each message
+// lies, checks it against the limits, and leaves the bytes alone. All or nothing: a frame with one bad message
+// is refused whole, before anything is stored.
+//
+//   ProduceRequest / SendRequest: 1 topic, 2 queue id, 3 producer id, 4 sequence, 5 frame id (fixed32) or one-way
+//   flag (varint), 6 messages. Message: 1 body, 2 tag, 3 keys, 4 properties, 5 ordering key, 6 born time.
+//
+// The tables grow to the largest frame seen and are used again; a frame is appended before the next is scanned.
+
+import { isUtf8 } from 'node:buffer';
+import { tagHash } from '../state/message-tag.ts';
+import type { Refusal } from './frame-refusal.ts';
+
+/** Largest body, in bytes. */
+export const BODY_BYTES_MAX = 4 << 20;
+/** Largest tag and ordering key, in bytes of UTF-8. */
+export const NAME_BYTES_MAX = 127;
+/** Largest key, in bytes of UTF-8. */
+export const KEY_BYTES_MAX = 255;
+/** Most properties of a message. */
+export const PROPERTIES_MAX = 128;
+/** Largest sum of tag, keys, ordering key and properties, in bytes of UTF-8. */
+export const PROPERTIES_BYTES_MAX = 16 << 10;
+
+const MALFORMED = (what: string): Refusal => ({
+  reason: 'MALFORMED_FRAME',
+  message: `the frame is no valid protobuf message: ${what}`,
+});
+const REFUSALS = {
+  bodyEmpty: {
+    reason: 'BODY_EMPTY',
+    message: 'a message has an empty body; give it at least one byte',
+  },
+  bodyTooLarge: {
+    reason: 'BODY_TOO_LARGE',
+    message: 'a message body is larger than 4 MiB (4194304 bytes); split it or store it elsewhere',
+  },
+  properties: {
+    reason: 'PROPERTIES_TOO_LARGE',
+    message:
+      'a message has more than 128 properties, or more than 16 KiB of tag, keys and properties',
+  },
+  tag: {
+    reason: 'INVALID_TAG',
+    message: 'a tag has more than 127 bytes, a control character, a "|", or is no UTF-8',
+  },
+  key: {
+    reason: 'INVALID_KEY',
+    message: 'a key is empty, has more than 255 bytes, or is no UTF-8',
+  },
+  orderingKey: {
+    reason: 'INVALID_ORDERING_KEY',
+    message: 'an ordering key has more than 127 bytes or is no UTF-8',
+  },
+  noMessages: { reason: 'MALFORMED_FRAME', message: 'the frame has no messages' },
+} as const satisfies Record<string, Refusal>;
+
+const VERTICAL_BAR = 0x7c;
+const DELETE = 0x7f;
+
+/** Is [from, to) UTF-8? */
+function validText(bytes: Buffer, from: number, to: number): boolean {
+  for (let i = from; i < to; i++) {
+    if ((bytes[i] as number) > 127) return isUtf8(bytes.subarray(from, to));
+  }
+  return true;
+}
+
+/** What one frame holds. */
+export class FrameScanner {
+  /** Where the topic's name lies. */
+  topicAt = 0;
+  topicEnd = 0;
+  /** Queue of the topic; -1 when the frame does not say. */
+  queueId = -1;
+  /** 0 for none. */
+  producerId = 0;
+  sequence = 0;
+  frameId = 0;
+  /** SendRequest only. */
+  oneWay = false;
+  /** Number of messages. */
+  count = 0;
+  /** Where the messages lie, and the hashes of their tags (0 for none). */
+  starts = new Uint32Array(64);
+  lengths = new Uint32Array(64);
+  tagHashes = new Uint32Array(64);
+  /** Where the first message's ordering key lies; empty when it has none. */
+  orderingKeyAt = 0;
+  orderingKeyEnd = 0;
+
+  #at = 0;
+
+  /** Reads a frame; returns why it is refused, or undefined. */
+  scan(bytes: Buffer): Refusal | undefined {
+    this.topicAt = 0;
+    this.topicEnd = 0;
+    this.queueId = -1;
+    this.producerId = 0;
+    this.sequence = 0;
+    this.frameId = 0;
+    this.oneWay = false;
+    this.count = 0;
+    this.orderingKeyAt = 0;
+    this.orderingKeyEnd = 0;
+    const end = bytes.length;
+    this.#at = 0;
+    let refusal: Refusal | undefined;
+    while (this.#at < end) {
+      const tag = this.#varint(bytes, end);
+      switch (tag) {
+        case 0x0a: {
+          const length = this.#length(bytes, end);
+          if (length < 0) return MALFORMED('the topic is cut off');
+          this.topicAt = this.#at;
+          this.topicEnd = this.#at + length;
+          this.#at = this.topicEnd;
+          break;
+        }
+        case 0x10: {
+          const queueId = this.#varint(bytes, end);
+          if (queueId < 0) return MALFORMED('the queue id is cut off');
+          this.queueId = queueId;
+          break;
+        }
+        case 0x19:
+        case 0x21: {
+          if (this.#at + 8 > end) return MALFORMED('a number is cut off');
+          const high = bytes.readUInt32LE(this.#at + 4);
+          const value = bytes.readUInt32LE(this.#at) + high * 4294967296;
+          if (!Number.isSafeInteger(value)) {
+            return MALFORMED('producer_id and sequence are below 2^53');
+          }
+          if (tag === 0x19) this.producerId = value;
+          else this.sequence = value;
+          this.#at += 8;
+          break;
+        }
+        case 0x2d:
+          if (this.#at + 4 > end) return MALFORMED('the frame id is cut off');
+          this.frameId = bytes.readUInt32LE(this.#at);
+          this.#at += 4;
+          break;
+        case 0x28:
+          this.oneWay = this.#varint(bytes, end) > 0;
+          break;
+        case 0x32: {
+          const length = this.#length(bytes, end);
+          if (length < 0) return MALFORMED('a message is cut off');
+          const messageEnd = this.#at + length;
+          // The rest is still read, so that the outcome can name the frame.
+          refusal ??= this.#message(bytes, this.#at, messageEnd);
+          this.#at = messageEnd;
+          break;
+        }
+        default:
+          if (tag < 0 || !this.#skip(bytes, tag, end)) return MALFORMED('a field is cut off');
+      }
+    }
+    return refusal ?? (this.count === 0 ? REFUSALS.noMessages : undefined);
+  }
+
+  #message(bytes: Buffer, start: number, end: number): Refusal | undefined {
+    let bodyBytes = 0;
+    let hash = 0;
+    let properties = 0;
+    let propertyBytes = 0;
+    const first = this.count === 0;
+    this.#at = start;
+    while (this.#at < end) {
+      const tag = this.#varint(bytes, end);
+      if ((tag & 7) !== 2 || tag > 0x2a) {
+        if (tag < 0 || !this.#skip(bytes, tag, end)) return MALFORMED('a message is cut off');
+        continue;
+      }
+      const length = this.#length(bytes, end);
+      if (length < 0) return MALFORMED('a message is cut off');
+      const from = this.#at;
+      const to = from + length;
+      this.#at = to;
+      switch (tag) {
+        case 0x0a:
+          bodyBytes = length;
+          break;
+        case 0x12:
+          if (length > NAME_BYTES_MAX || !validText(bytes, from, to)) return REFUSALS.tag;
+          for (let i = from; i < to; i++) {
+            const byte = bytes[i] as number;
+            if (byte < 0x20 || byte === VERTICAL_BAR || byte === DELETE) return REFUSALS.tag;
+          }
+          hash = length === 0 ? 0 : tagHash(bytes, from, to);
+          propertyBytes += length;
+          break;
+        case 0x1a:
+          if (length === 0 || length > KEY_BYTES_MAX) return REFUSALS.key;
+          if (!validText(bytes, from, to)) return REFUSALS.key;
+          propertyBytes += length;
+          break;
+        case 0x22:
+          properties++;
+          propertyBytes += length;
+          if (!this.#validProperty(bytes, from, to))
+            return MALFORMED('a property is no UTF-8 pair');
+          break;
+        case 0x2a:
+          if (length > NAME_BYTES_MAX || !validText(bytes, from, to)) return REFUSALS.orderingKey;
+          propertyBytes += length;
+          if (first) {
+            this.orderingKeyAt = from;
+            this.orderingKeyEnd = to;
+          }
+          break;
+      }
+    }
+    if (this.#at !== end) return MALFORMED('a message is cut off');
+    if (bodyBytes === 0) return REFUSALS.bodyEmpty;
+    if (bodyBytes > BODY_BYTES_MAX) return REFUSALS.bodyTooLarge;
+    if (properties > PROPERTIES_MAX || propertyBytes > PROPERTIES_BYTES_MAX)
+      return REFUSALS.properties;
+    this.#add(start, end - start, hash);
+    return undefined;
+  }
+
+  /** A map entry: field 1 the name, field 2 the value, both text. */
+  #validProperty(bytes: Buffer, from: number, to: number): boolean {
+    this.#at = from;
+    while (this.#at < to) {
+      const tag = this.#varint(bytes, to);
+      if (tag !== 0x0a && tag !== 0x12) {
+        if (tag < 0 || !this.#skip(bytes, tag, to)) return false;
+        continue;
+      }
+      const length = this.#length(bytes, to);
+      if (length < 0 || !validText(bytes, this.#at, this.#at + length)) return false;
+      this.#at += length;
+    }
+    return this.#at === to;
+  }
+
+  #add(start: number, length: number, hash: number): void {
+    if (this.count === this.starts.length) {
+      this.starts = grown(this.starts);
+      this.lengths = grown(this.lengths);
+      this.tagHashes = grown(this.tagHashes);
+    }
+    this.starts[this.count] = start;
+    this.lengths[this.count] = length;
+    this.tagHashes[this.count] = hash;
+    this.count++;
+  }
+
+  /** A varint below 2^32 at the cursor; -1 when it is cut off or larger. */
+  #varint(bytes: Buffer, end: number): number {
+    const only = bytes[this.#at] as number;
+    if (only < 128 && this.#at < end) {
+      this.#at++;
+      return only;
+    }
+    let value = 0;
+    for (let shift = 0; shift < 35; shift += 7) {
+      if (this.#at >= end) return -1;
+      const byte = bytes[this.#at++] as number;
+      value += (byte & 127) * 2 ** shift;
+      if (byte < 128) return value <= 0xffffffff ? value : -1;
+    }
+    return -1;
+  }
+
+  /** The length of a field whose bytes follow and lie before `end`; -1 when they do not. */
+  #length(bytes: Buffer, end: number): number {
+    const length = this.#varint(bytes, end);
+    return length >= 0 && this.#at + length <= end ? length : -1;
+  }
+
+  /** Goes past a field that is not known; false when it is cut off or malformed. */
+  #skip(bytes: Buffer, tag: number, end: number): boolean {
+    switch (tag & 7) {
+      case 0:
+        // A varint may have ten bytes.
+        for (let i = 0; i < 10; i++) {
+          if (this.#at >= end) return false;
+          if ((bytes[this.#at++] as number) < 128) return true;
+        }
+        return false;
+      case 1:
+        this.#at += 8;
+        return this.#at <= end;
+      case 2: {
+        const length = this.#length(bytes, end);
+        if (length < 0) return false;
+        this.#at += length;
+        return true;
+      }
+      case 5:
+        this.#at += 4;
+        return this.#at <= end;
+      default:
+        return false;
+    }
+  }
+}
+
+function grown(table: Uint32Array): Uint32Array<ArrayBuffer> {
+  const larger = new Uint32Array(table.length * 2);
+  larger.set(table);
+  return larger;
+}

@@ -1,0 +1,110 @@
+// Consumer groups: create, update, delete, list, describe.
+
+import type {
+  CreateGroupRequest,
+  CreateGroupResponse,
+  DeleteGroupRequest,
+  DeleteGroupResponse,
+  DescribeGroupRequest,
+  DescribeGroupResponse,
+  GroupSettings as GroupSettingsMessage,
+  ListGroupsRequest,
+  ListGroupsResponse,
+  TopicProgress as TopicProgressMessage,
+  UpdateGroupRequest,
+  UpdateGroupResponse,
+} from '@ternmq/proto/gen/ternmq/broker/v1/broker_pb';
+import type { GroupCatalog } from '../catalog/group-catalog.ts';
+import type { Delivery } from '../delivery/delivery.ts';
+import type { CommitLog } from '../log/commit-log.ts';
+import type { BrokerState } from '../state/broker-state.ts';
+import { type GroupSettings, groupMessage } from '../state/groups.ts';
+import { page } from './page.ts';
+import { queueProgressMessages } from './progress.ts';
+import { SubscribeStream } from './subscribe.ts';
+
+function settingsOf(settings: GroupSettingsMessage | undefined): GroupSettings {
+  return {
+    attemptsMax: settings?.attemptsMax ?? 0,
+    retryDelaysMs: settings?.retryDelaysMs ?? [],
+    leaseMs: settings?.leaseMs ?? 0,
+  };
+}
+
+/** The RPCs. Changes are answered when they are durable. */
+export function groupHandlers(modules: {
+  groups: GroupCatalog;
+  delivery: Delivery;
+  state: BrokerState;
+  log: CommitLog;
+}): {
+  createGroup(request: CreateGroupRequest): Promise<CreateGroupResponse>;
+  updateGroup(request: UpdateGroupRequest): Promise<UpdateGroupResponse>;
+  deleteGroup(request: DeleteGroupRequest): Promise<DeleteGroupResponse>;
+  listGroups(request: ListGroupsRequest): ListGroupsResponse;
+  describeGroup(request: DescribeGroupRequest): DescribeGroupResponse;
+} {
+  const { groups, delivery, state, log } = modules;
+  return {
+    async createGroup({ name, settings }) {
+      const group = groups.create(name, settingsOf(settings));
+      await log.durableAt(log.next);
+      return { $typeName: 'ternmq.broker.v1.CreateGroupResponse', group: groupMessage(group) };
+    },
+
+    async updateGroup({ name, settings }) {
+      const group = groups.update(name, settingsOf(settings));
+      await log.durableAt(log.next);
+      return { $typeName: 'ternmq.broker.v1.UpdateGroupResponse', group: groupMessage(group) };
+    },
+
+    async deleteGroup({ name }) {
+      delivery.assertUnused(groups.get(name));
+      groups.delete(name);
+      await log.durableAt(log.next);
+      return { $typeName: 'ternmq.broker.v1.DeleteGroupResponse' };
+    },
+
+    listGroups({ pageSize, pageToken }) {
+      const { items, nextPageToken } = page([...state.groups.all()], pageSize, pageToken);
+      return {
+        $typeName: 'ternmq.broker.v1.ListGroupsResponse',
+        groups: items.map(groupMessage),
+        nextPageToken,
+      };
+    },
+
+    describeGroup({ name }) {
+      const group = groups.get(name);
+      const topics: TopicProgressMessage[] = [];
+      for (const progress of group.progress.values()) {
+        const topic = state.topics.findById(progress.topicId);
+        if (topic === undefined) continue;
+        topics.push({
+          $typeName: 'ternmq.broker.v1.TopicProgress',
+          topic: topic.name,
+          consumerId: progress.consumerId,
+          queues: queueProgressMessages(state, topic, progress),
+        });
+      }
+      topics.sort((one, other) => (one.topic < other.topic ? -1 : 1));
+      const consumers: DescribeGroupResponse['consumers'] = [];
+      for (const consumer of delivery.consumersOf(group)) {
+        if (!(consumer instanceof SubscribeStream) || consumer.opening === undefined) continue;
+        consumers.push({
+          $typeName: 'ternmq.broker.v1.ConsumerDescription',
+          consumerId: consumer.id,
+          address: consumer.address,
+          mode: consumer.opening.mode,
+          subscriptions: consumer.opening.subscriptions,
+        });
+      }
+      return {
+        $typeName: 'ternmq.broker.v1.DescribeGroupResponse',
+        group: groupMessage(group),
+        consumers,
+        topics,
+      };
+    },
+  };
+}

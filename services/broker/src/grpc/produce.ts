@@ -1,0 +1,166 @@
+// Produce: frames of messages come in on a stream, one outcome goes out for each when it is stored.
+//
+// Back-pressure: while too much is written and not yet durable, streams are not read, HTTP/2's windows fill, and
+// the producers wait. A producer that does not read its outcomes is not read either.
+
+import type { ServerDuplexStream } from '@grpc/grpc-js';
+import type { Clock } from '@ternmq/runtime';
+import type { CommitLog } from '../log/commit-log.ts';
+import type { FrameAppender } from './append-frame.ts';
+import { bornHostOf } from './born-host.ts';
+import { frameRefusal, type Refusal } from './frame-refusal.ts';
+import { type OutcomeSink, PendingFrames } from './pending-frames.ts';
+
+type Call = ServerDuplexStream<Buffer, Buffer>;
+
+/** One producer's stream. */
+class ProduceStream implements OutcomeSink {
+  readonly call: Call;
+  readonly bornHost: Buffer;
+  /** Frames that were read and not answered. */
+  unanswered = 0;
+  /** The producer has said its last word. */
+  ended = false;
+  closed = false;
+  /** Outcomes wait in the stream until the producer reads. */
+  clogged = false;
+
+  constructor(call: Call) {
+    this.call = call;
+    this.bornHost = bornHostOf(call.getPeer());
+  }
+
+  send(bytes: Buffer, frames: number): void {
+    this.unanswered -= frames;
+    if (this.closed) return;
+    if (!this.call.write(bytes)) {
+      this.clogged = true;
+      this.call.pause();
+    }
+    this.endWhenAnswered();
+  }
+
+  endWhenAnswered(): void {
+    if (this.ended && this.unanswered === 0 && !this.closed) this.call.end();
+  }
+}
+
+/** All producers' streams of a broker. */
+export class ProduceStreams {
+  readonly #log: CommitLog;
+  readonly #appender: FrameAppender;
+  readonly #clock: Clock;
+  readonly #pending = new PendingFrames();
+  readonly #streams = new Set<ProduceStream>();
+  #releasing = false;
+
+  constructor(modules: { log: CommitLog; appender: FrameAppender; clock: Clock }) {
+    this.#log = modules.log;
+    this.#appender = modules.appender;
+    this.#clock = modules.clock;
+  }
+
+  /** Streams that are open now. */
+  get open(): number {
+    return this.#streams.size;
+  }
+
+  /** Frames that wait until they are durable enough. */
+  get unanswered(): number {
+    return this.#pending.size;
+  }
+
+  /** The RPC. */
+  readonly handle = (call: Call): void => {
+    const stream = new ProduceStream(call);
+    this.#streams.add(stream);
+    const close = (): void => {
+      stream.closed = true;
+      this.#streams.delete(stream);
+    };
+    call.on('data', (bytes: Buffer) => this.#take(stream, bytes));
+    call.on('drain', () => {
+      stream.clogged = false;
+      if (!this.#log.congested) call.resume();
+    });
+    call.on('end', () => {
+      stream.ended = true;
+      stream.endWhenAnswered();
+    });
+    call.on('cancelled', close);
+    call.on('error', close);
+    call.on('close', close);
+  };
+
+  #take(stream: ProduceStream, bytes: Buffer): void {
+    stream.unanswered++;
+    let refusal: Refusal | undefined;
+    try {
+      refusal = this.#appender.append(bytes, stream.bornHost);
+    } catch (error) {
+      refusal = frameRefusal(error);
+    }
+    const { topic, queue, baseOffset, parts, scanner } = this.#appender;
+    const { frameId } = scanner;
+    const position = this.#log.next;
+    if (refusal !== undefined) {
+      const { reason, message } = refusal;
+      const outcome = {
+        frameId,
+        queueId: 0,
+        baseOffset: 0n,
+        topicId: 0,
+        reason,
+        message,
+        parts: [],
+      };
+      this.#pending.addRare(position, stream, outcome);
+    } else if (parts !== undefined) {
+      this.#pending.addRare(position, stream, {
+        frameId,
+        queueId: queue?.queueId ?? 0,
+        baseOffset: BigInt(baseOffset),
+        topicId: topic?.id ?? 0,
+        reason: '',
+        message: '',
+        parts: parts.map(({ firstIndex, offset }) => ({
+          $typeName: 'ternmq.broker.v1.FramePart',
+          firstIndex,
+          offset: BigInt(offset),
+        })),
+      });
+    } else {
+      this.#pending.add(position, stream, frameId, queue?.queueId ?? 0, baseOffset, topic?.id ?? 0);
+    }
+    // Nothing new in the log, so the log will not tell: a refusal, or a frame that was stored before.
+    if (position <= this.#log.visible) this.#releaseSoon();
+    if (this.#log.congested) stream.call.pause();
+  }
+
+  #releaseSoon(): void {
+    if (this.#releasing) return;
+    this.#releasing = true;
+    this.#clock.defer(() => {
+      this.#releasing = false;
+      this.advanced();
+    });
+  }
+
+  /** The log has become visible further. */
+  advanced(): void {
+    this.#pending.release(this.#log.visible);
+    if (this.#log.congested) return;
+    for (const { call, clogged } of this.#streams) {
+      if (!clogged && call.isPaused()) call.resume();
+    }
+  }
+
+  /** Reads no more frames; resolves when those that were read are answered, or after the grace. */
+  async stop(graceMs: number): Promise<void> {
+    for (const { call } of this.#streams) call.removeAllListeners('data').pause();
+    const untilMs = this.#clock.monotonicMs() + graceMs;
+    while (this.#pending.size > 0 && this.#clock.monotonicMs() < untilMs)
+      await this.#clock.sleep(10);
+    for (const { call } of this.#streams) call.end();
+  }
+}

@@ -1,0 +1,114 @@
+// Progress and offsets: GetOffset, CommitOffset, QueryOffset.
+
+import type {
+  CommitOffsetRequest,
+  CommitOffsetResponse,
+  GetOffsetRequest,
+  GetOffsetResponse,
+  QueryOffsetRequest,
+  QueryOffsetResponse,
+  QueueProgress as QueueProgressMessage,
+} from '@ternmq/proto/gen/ternmq/broker/v1/broker_pb';
+import { TernError } from '@ternmq/runtime';
+import type { GroupCatalog } from '../catalog/group-catalog.ts';
+import type { TopicCatalog } from '../catalog/topic-catalog.ts';
+import type { Delivery } from '../delivery/delivery.ts';
+import type { OffsetFinder } from '../delivery/offsets.ts';
+import type { CommitLog } from '../log/commit-log.ts';
+import type { BrokerState } from '../state/broker-state.ts';
+import { queueProgress, type TopicProgress } from '../state/groups.ts';
+import type { Topic } from '../state/topics.ts';
+import { findQueue } from './pull.ts';
+
+/** How far a progress is in each queue of its topic. */
+export function queueProgressMessages(
+  state: BrokerState,
+  topic: Topic,
+  progress: TopicProgress,
+): QueueProgressMessage[] {
+  return topic.queues.map((queue) => {
+    const begin = state.beginOf(queue);
+    const { floor, next, inFlight, waitingForRetry } = queueProgress(progress, queue.queueId);
+    const undelivered = Math.max(0, queue.visibleEnd - Math.max(next, begin));
+    return {
+      $typeName: 'ternmq.broker.v1.QueueProgress',
+      queueId: queue.queueId,
+      floorOffset: BigInt(floor),
+      nextOffset: BigInt(next),
+      beginOffset: BigInt(begin),
+      endOffset: BigInt(queue.visibleEnd),
+      inFlight: BigInt(inFlight),
+      waitingForRetry: BigInt(waitingForRetry),
+      lag: BigInt(undelivered + inFlight + waitingForRetry),
+    };
+  });
+}
+
+/** The RPCs. */
+export function progressHandlers(modules: {
+  topics: TopicCatalog;
+  groups: GroupCatalog;
+  delivery: Delivery;
+  offsets: OffsetFinder;
+  state: BrokerState;
+  log: CommitLog;
+}): {
+  getOffset(request: GetOffsetRequest): GetOffsetResponse;
+  commitOffset(request: CommitOffsetRequest): Promise<CommitOffsetResponse>;
+  queryOffset(request: QueryOffsetRequest): Promise<QueryOffsetResponse>;
+} {
+  const { topics, groups, delivery, offsets, state, log } = modules;
+  return {
+    getOffset(request) {
+      const topic = topics.get(request.topic);
+      const progress = state.groups.progressIn(groups.get(request.group), topic.id, '');
+      return {
+        $typeName: 'ternmq.broker.v1.GetOffsetResponse',
+        queues: progress === undefined ? [] : queueProgressMessages(state, topic, progress),
+      };
+    },
+
+    async commitOffset(request) {
+      const topic = topics.get(request.topic);
+      const wanted = request.offsets.map(({ queueId, offset }) => {
+        const { queue } = findQueue(topics, request.topic, queueId);
+        const begin = state.beginOf(queue);
+        if (Number(offset) < begin || Number(offset) > queue.visibleEnd) {
+          throw new TernError(
+            'OUT_OF_RANGE',
+            'OFFSET_OUT_OF_RANGE',
+            `queue ${queueId} of ${topic.name} has the offsets ${begin} to ${queue.visibleEnd}, and not ${offset}`,
+            { metadata: { begin: String(begin), end: String(queue.visibleEnd) } },
+          );
+        }
+        return { queueId, offset: Number(offset) };
+      });
+      const group = groups.getOrCreate(request.group);
+      const progress = await delivery.begin(group, topic, '', {
+        case: 'begin',
+        value: beginTarget,
+      });
+      delivery.setOffsets(progress, wanted);
+      await log.durableAt(log.next);
+      return { $typeName: 'ternmq.broker.v1.CommitOffsetResponse' };
+    },
+
+    async queryOffset(request) {
+      const topic = topics.get(request.topic);
+      const { queueId } = request;
+      const queues =
+        queueId === undefined ? topic.queues : [findQueue(topics, request.topic, queueId).queue];
+      const found = queues.map(async (queue) => ({
+        $typeName: 'ternmq.broker.v1.QueueOffset' as const,
+        queueId: queue.queueId,
+        offset: BigInt(await offsets.find(queue, request.target?.target)),
+      }));
+      return {
+        $typeName: 'ternmq.broker.v1.QueryOffsetResponse',
+        offsets: await Promise.all(found),
+      };
+    },
+  };
+}
+
+const beginTarget = { $typeName: 'ternmq.message.v1.OffsetTarget.Begin' } as const;

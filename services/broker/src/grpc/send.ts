@@ -1,0 +1,65 @@
+// Send: the unary twin of Produce. All messages are stored or none.
+
+import { create, toBinary } from '@bufbuild/protobuf';
+import type { handleUnaryCall } from '@grpc/grpc-js';
+import { SendResponseSchema } from '@ternmq/proto/gen/ternmq/broker/v1/broker_pb';
+import { type ErrorCode, TernError, unary } from '@ternmq/runtime';
+import type { CommitLog } from '../log/commit-log.ts';
+import type { FrameAppender, FramePart } from './append-frame.ts';
+import { bornHostOf } from './born-host.ts';
+import { frameRefusal, type Refusal } from './frame-refusal.ts';
+import { messageId } from './message-id.ts';
+
+/** gRPC's view of why a frame is refused; the others are the sender's mistakes. */
+const CODES: Readonly<Record<string, ErrorCode>> = {
+  TOPIC_NOT_FOUND: 'NOT_FOUND',
+  QUEUE_NOT_FOUND: 'NOT_FOUND',
+  SEQUENCE_GAP: 'FAILED_PRECONDITION',
+  SEQUENCE_TOO_OLD: 'FAILED_PRECONDITION',
+  DISK_FULL: 'RESOURCE_EXHAUSTED',
+  TOO_MANY_TOPICS: 'RESOURCE_EXHAUSTED',
+  NOT_READY: 'UNAVAILABLE',
+  LOG_FAILED: 'UNAVAILABLE',
+  INTERNAL: 'INTERNAL',
+};
+const RETRY_AFTER_MS = 1000;
+
+function errorOf({ reason, message }: Refusal): TernError {
+  const code = CODES[reason] ?? 'INVALID_ARGUMENT';
+  const again = code === 'RESOURCE_EXHAUSTED' || code === 'UNAVAILABLE';
+  return new TernError(code, reason, message, again ? { retryAfterMs: RETRY_AFTER_MS } : {});
+}
+
+/** The RPC; takes and answers bytes. */
+export function send(
+  brokerName: string,
+  modules: { log: CommitLog; appender: FrameAppender },
+): handleUnaryCall<Buffer, Buffer> {
+  const { log, appender } = modules;
+  return unary<Buffer, Buffer>(async (request, context) => {
+    let refusal: Refusal | undefined;
+    try {
+      refusal = appender.append(request, bornHostOf(context.peer));
+    } catch (error) {
+      refusal = frameRefusal(error);
+    }
+    if (refusal !== undefined) throw errorOf(refusal);
+    const { topic, queue, baseOffset, scanner } = appender;
+    const topicId = topic?.id ?? 0;
+    const queueId = queue?.queueId ?? 0;
+    const parts: readonly FramePart[] = appender.parts ?? [{ firstIndex: 0, offset: baseOffset }];
+    const { count, oneWay } = scanner;
+    if (!oneWay) await log.visibleAt(log.next);
+    const receipts = Array.from({ length: count }, (_, index) => {
+      const part = parts.findLast(({ firstIndex }) => firstIndex <= index) as FramePart;
+      const offset = part.offset + index - part.firstIndex;
+      return {
+        messageId: messageId({ brokerName, topicId, queueId, offset }),
+        brokerName,
+        queueId,
+        offset: BigInt(offset),
+      };
+    });
+    return Buffer.from(toBinary(SendResponseSchema, create(SendResponseSchema, { receipts })));
+  });
+}

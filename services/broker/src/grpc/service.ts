@@ -1,0 +1,102 @@
+// BrokerService: the table of contents. One line per RPC.
+
+import type { ServerDuplexStream } from '@grpc/grpc-js';
+import type {
+  SettleRequest,
+  SettleResponse,
+  SubscribeRequest,
+} from '@ternmq/proto/gen/ternmq/broker/v1/broker_pb';
+import { BrokerService } from '@ternmq/proto/gen/ternmq/broker/v1/broker_pb';
+import { type GrpcServer, unary } from '@ternmq/runtime';
+import type { GroupCatalog } from '../catalog/group-catalog.ts';
+import type { Delivery } from '../delivery/delivery.ts';
+import type { CommitLog } from '../log/commit-log.ts';
+import { type DescribeModules, describeBroker } from './describe-broker.ts';
+import { getMessage } from './get-message.ts';
+import { groupHandlers } from './groups.ts';
+import type { ProduceStreams } from './produce.ts';
+import { progressHandlers } from './progress.ts';
+import { pull, pullStream } from './pull.ts';
+import { receive } from './receive.ts';
+import { send } from './send.ts';
+import { settlementChoices, settlementFailures } from './settlements.ts';
+import { type SubscribeModules, SubscribeStream } from './subscribe.ts';
+import { topicHandlers } from './topics.ts';
+
+/** Everything that the RPCs use. */
+export type ServiceModules = Parameters<typeof topicHandlers>[0] &
+  Parameters<typeof groupHandlers>[0] &
+  Parameters<typeof progressHandlers>[0] &
+  Parameters<typeof receive>[0] &
+  Parameters<typeof pull>[0] &
+  Parameters<typeof send>[1] &
+  Parameters<typeof getMessage>[1] &
+  DescribeModules &
+  SubscribeModules & { produce: ProduceStreams };
+
+/** Adds the service to a server; returns the consumers' streams that are open, by group and consumer. */
+export function addBrokerService(
+  server: GrpcServer,
+  brokerName: string,
+  modules: ServiceModules,
+): ReadonlyMap<string, SubscribeStream> {
+  const streams = new Map<string, SubscribeStream>();
+  const topics = topicHandlers(modules);
+  const groups = groupHandlers(modules);
+  const progress = progressHandlers(modules);
+  server.add(
+    BrokerService,
+    {
+      produce: modules.produce.handle,
+      send: send(brokerName, modules),
+      pull: unary(pull(modules)),
+      pullStream: pullStream({ ...modules, closing: server.closing }),
+      subscribe: (call: ServerDuplexStream<SubscribeRequest, Buffer>) => {
+        new SubscribeStream(call, modules, streams);
+      },
+      receive: unary(receive(modules)),
+      settle: unary(settle(modules)),
+      getOffset: unary(progress.getOffset),
+      commitOffset: unary(progress.commitOffset),
+      queryOffset: unary(progress.queryOffset),
+      getMessage: unary(getMessage(brokerName, modules)),
+      createTopic: unary(topics.createTopic),
+      updateTopic: unary(topics.updateTopic),
+      deleteTopic: unary(topics.deleteTopic),
+      listTopics: unary(topics.listTopics),
+      describeTopic: unary(topics.describeTopic),
+      createGroup: unary(groups.createGroup),
+      updateGroup: unary(groups.updateGroup),
+      deleteGroup: unary(groups.deleteGroup),
+      listGroups: unary(groups.listGroups),
+      describeGroup: unary(groups.describeGroup),
+      describeBroker: unary(describeBroker(modules)),
+    },
+    {
+      produce: { request: true, response: true },
+      send: { request: true, response: true },
+      pull: { response: true },
+      pullStream: { response: true },
+      subscribe: { response: true },
+      receive: { response: true },
+    },
+  );
+  return streams;
+}
+
+/** Settle, the unary twin of a consumer's settlements; answered when they are durable. */
+function settle(modules: {
+  groups: GroupCatalog;
+  delivery: Delivery;
+  log: CommitLog;
+}): (request: SettleRequest) => Promise<SettleResponse> {
+  const { groups, delivery, log } = modules;
+  return async ({ group, settlements }) => {
+    const refusals = delivery.settle(groups.get(group), '', settlementChoices(settlements));
+    await log.visibleAt(log.next);
+    return {
+      $typeName: 'ternmq.broker.v1.SettleResponse',
+      failures: settlementFailures(settlements, refusals),
+    };
+  };
+}

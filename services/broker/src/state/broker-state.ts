@@ -1,0 +1,751 @@
+// Everything the broker knows that is not a message: topics and their queue indexes, groups and their progress,
+// producers' sequences. It changes only by applying the records of the log, in order; replaying the log over
+// an older copy gives the same state.
+//
+// The tables live in memory, but for the chunks of the queue index. What has changed is written to the store
+// in batches, each together with the position it holds up to (state-writer.ts).
+
+import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
+import {
+  type ProgressStarted,
+  ProgressStartedSchema,
+  SettledOutcome,
+  type StateRecord,
+} from '@ternmq/proto/gen/ternmq/log/v1/log_pb';
+import { OriginSchema } from '@ternmq/proto/gen/ternmq/message/v1/message_pb';
+import { assert } from '@ternmq/runtime';
+import { RECORD_HEADER_BYTES } from '../log/record.ts';
+import { QueueProgress } from '../progress/queue-progress.ts';
+import {
+  decodeGroup,
+  encodeGroup,
+  GroupTable,
+  queueProgress,
+  type TopicProgress,
+} from './groups.ts';
+import {
+  chunkKey,
+  idKey,
+  idOf,
+  META_KEY,
+  offsetIn,
+  producerIn,
+  producerKey,
+  queueIdIn,
+  queueKey,
+  relocatedKey,
+  retryKey,
+  segmentKey,
+  segmentStartIn,
+  Table,
+  tableEnd,
+  tableStart,
+} from './keys.ts';
+import {
+  MESSAGE_HEADER_BYTES,
+  messageBytesOf,
+  offsetOf,
+  producerIdOf,
+  queueIdOf,
+  sequenceOf,
+  storeTimeOf,
+  topicIdOf,
+} from './message-record.ts';
+import { tagHashOfMessage } from './message-tag.ts';
+import { ProducerSequence } from './producer-sequence.ts';
+import { CHUNK_ENTRIES, ENTRY_WORDS, entryPosition, type Queue } from './queue.ts';
+import type { Batch, StateStore, StoreView } from './store.ts';
+import { decodeTopic, encodeTopic, TopicTable } from './topics.ts';
+
+const CHUNK_CACHE_MAX = 1024;
+/** Rounds of writing without a change after which a queue's open chunk leaves memory. */
+const IDLE_ROUNDS = 8;
+const META_VERSION = 1;
+
+/** Up to where rows hold, and what else is kept once. */
+export interface StateMeta {
+  /** Every record before this position is applied. */
+  readonly position: number;
+  /** Epoch of the newest of them. */
+  readonly epoch: number;
+}
+
+/** Queues that changed since the last batch, and full chunks that the batch carries. */
+interface StoredChunk {
+  readonly queue: Queue;
+  readonly chunk: number;
+  readonly entries: Uint32Array;
+}
+
+/** A batch for the store, with what to do when it is committed. */
+export interface CollectedBatch extends Batch {
+  /** Position that the batch holds up to. */
+  readonly position: number;
+  /** The batch is committed. */
+  committed(): void;
+}
+
+/** What a broker knows. */
+export class BrokerState {
+  readonly topics = new TopicTable();
+  readonly groups = new GroupTable();
+  readonly #store: StateStore;
+  /** Time of the newest record; new ones are never older. */
+  lastTimeMs = 0;
+  /** Oldest byte of the log that is kept, as the log itself has said. */
+  logStart = 0;
+  /** Time of the newest message by segment start. */
+  readonly segmentTimes = new Map<number, number>();
+
+  readonly #dirtyQueues = new Set<Queue>();
+  readonly #dirtyProgress = new Map<TopicProgress, Set<number>>();
+  /** Rows that change rarely, as they will be written: by key as text; undefined removes. */
+  readonly #rows = new Map<string, Buffer | undefined>();
+  readonly #dirtySegments = new Set<number>();
+  /** Deleted topics whose index is still in the store. */
+  readonly #doomed = new Set<number>();
+  /** Queues that have relocated messages. */
+  readonly #relocating = new Set<Queue>();
+  /** Queues that may have an idle open chunk, with the round they last changed in. */
+  readonly #openQueues = new Map<Queue, number>();
+  #round = 0;
+  /** Chunks read from the store, the one used longest ago first. */
+  readonly #chunks = new Map<string, Uint32Array>();
+
+  constructor(store: StateStore) {
+    this.#store = store;
+  }
+
+  // ---- reading the index ----
+
+  /**
+   * The entries of a chunk: at least those below `queue.next`. Throws when the store lost it, which only a
+   * damaged disk does.
+   */
+  chunk(queue: Queue, chunk: number): Uint32Array {
+    const inMemory = queue.chunkInMemory(chunk);
+    if (inMemory !== undefined) return inMemory;
+    const name = `${queue.topicId} ${queue.queueId} ${chunk}`;
+    let entries = this.#chunks.get(name);
+    if (entries === undefined) {
+      const row = this.#store.get(chunkKey(queue.topicId, queue.queueId, chunk));
+      assert(
+        row !== undefined,
+        `chunk ${chunk} of queue ${queue.topicId}/${queue.queueId} is stored`,
+      );
+      entries = new Uint32Array(row.length >> 2);
+      new Uint8Array(entries.buffer).set(row);
+      // The open chunk grows; only full ones may be kept.
+      if (entries.length < CHUNK_ENTRIES * ENTRY_WORDS) return entries;
+      if (this.#chunks.size >= CHUNK_CACHE_MAX) {
+        this.#chunks.delete(this.#chunks.keys().next().value as string);
+      }
+    } else {
+      this.#chunks.delete(name);
+    }
+    this.#chunks.set(name, entries);
+    return entries;
+  }
+
+  /**
+   * Where the message at an offset lies: its record's position and length; length 0 when it is lost, or when
+   * the queue begins behind it and it was not relocated.
+   */
+  locate(queue: Queue, offset: number): { position: number; length: number; tagHash: number } {
+    assert(offset < queue.next, 'the offset is in the queue');
+    const relocated = queue.relocated?.get(offset);
+    if (relocated !== undefined) return { ...relocated, tagHash: 0 };
+    if (offset < queue.begin) return { position: 0, length: 0, tagHash: 0 };
+    const entries = this.chunk(queue, Math.floor(offset / CHUNK_ENTRIES));
+    const index = offset % CHUNK_ENTRIES;
+    return {
+      position: entryPosition(entries, index),
+      length: entries[index * ENTRY_WORDS + 2] as number,
+      tagHash: entries[index * ENTRY_WORDS + 3] as number,
+    };
+  }
+
+  /** Moves a queue's begin up to the oldest message whose record the log still keeps; returns it. */
+  beginOf(queue: Queue): number {
+    if (queue.begunAt < this.logStart) {
+      let low = queue.begin;
+      let high = queue.next;
+      while (low < high) {
+        const middle = Math.floor((low + high) / 2);
+        if (this.locate(queue, middle).position < this.logStart) low = middle + 1;
+        else high = middle;
+      }
+      queue.begunAt = this.logStart;
+      if (low > queue.begin) this.#setBegin(queue, low);
+    }
+    return queue.begin;
+  }
+
+  #setBegin(queue: Queue, begin: number): void {
+    const firstChunk = Math.floor(queue.begin / CHUNK_ENTRIES);
+    const keptChunk = Math.floor(begin / CHUNK_ENTRIES);
+    for (let chunk = firstChunk; chunk < keptChunk; chunk++) {
+      this.#setRow(chunkKey(queue.topicId, queue.queueId, chunk), undefined);
+    }
+    queue.begin = begin;
+    this.#dirtyQueues.add(queue);
+  }
+
+  // ---- applying records ----
+
+  /** Adds a message to its queue; `queue.next` is its offset. */
+  addMessage(
+    queue: Queue,
+    position: number,
+    length: number,
+    tagHash: number,
+    timeMs: number,
+    producerId: number,
+    sequence: number,
+  ): void {
+    if (queue.needsOpenChunk) {
+      const stored = this.chunk(queue, queue.openChunk);
+      const entries = new Uint32Array(Math.max(stored.length, ENTRY_WORDS));
+      entries.set(stored);
+      queue.loadOpenChunk(entries);
+    }
+    const offset = queue.next;
+    queue.append(position, length, tagHash, timeMs);
+    if (!queue.dirty) {
+      queue.dirty = true;
+      this.#dirtyQueues.add(queue);
+    }
+    if (producerId !== 0) {
+      queue.producers ??= new Map();
+      let producer = queue.producers.get(producerId);
+      if (producer === undefined) {
+        producer = new ProducerSequence();
+        queue.producers.set(producerId, producer);
+      }
+      producer.stored(sequence, offset, timeMs);
+      queue.dirtyProducers ??= new Set();
+      queue.dirtyProducers.add(producerId);
+    }
+  }
+
+  /** Applies a message record read from the log. */
+  applyMessage(buffer: Buffer, view: DataView, at: number, length: number, position: number): void {
+    const body = at + RECORD_HEADER_BYTES;
+    const topic = this.topics.findById(topicIdOf(view, body));
+    const queue = topic?.queues[queueIdOf(view, body)];
+    const offset = offsetOf(view, body);
+    const timeMs = storeTimeOf(view, body);
+    this.lastTimeMs = Math.max(this.lastTimeMs, timeMs);
+    const messageAt = body + MESSAGE_HEADER_BYTES;
+    const messageEnd = messageAt + messageBytesOf(view, body);
+    if (queue !== undefined && offset < queue.next) this.relocated(queue, offset, position, length);
+    else if (queue !== undefined) {
+      // A gap is what corruption took: those offsets stay, and answer that they are lost.
+      while (queue.next < offset) this.addMessage(queue, position, 0, 0, timeMs, 0, 0);
+      const tagHash = tagHashOfMessage(buffer, messageAt, messageEnd);
+      const producerId = producerIdOf(view, body);
+      const sequence = sequenceOf(view, body);
+      this.addMessage(queue, position, length, tagHash, timeMs, producerId, sequence);
+    }
+    if (messageEnd < at + length) this.applyOrigin(buffer.subarray(messageEnd, at + length));
+  }
+
+  /** A message of a queue was appended to the log once more, because its segment is about to go. */
+  relocated(queue: Queue, offset: number, position: number, length: number): void {
+    queue.relocated ??= new Map();
+    queue.relocated.set(offset, { position, length });
+    const row = Buffer.allocUnsafe(16);
+    row.writeDoubleLE(position, 0);
+    row.writeDoubleLE(length, 8);
+    this.#relocating.add(queue);
+    this.#setRow(relocatedKey(queue.topicId, queue.queueId, offset), row);
+  }
+
+  /** Forgets relocated messages whose segment goes: who still needed them had them appended again. */
+  #dropRelocated(): void {
+    for (const queue of this.#relocating) {
+      for (const [offset, { position }] of queue.relocated ?? []) {
+        if (position >= this.logStart) continue;
+        queue.relocated?.delete(offset);
+        this.#setRow(relocatedKey(queue.topicId, queue.queueId, offset), undefined);
+      }
+      if (queue.relocated?.size !== 0) continue;
+      queue.relocated = undefined;
+      this.#relocating.delete(queue);
+    }
+  }
+
+  /** A moved message is removed where it was, by the same record that stores it where it is. */
+  applyOrigin(field: Buffer): void {
+    const ORIGIN_TAG_AND_LENGTH = 5;
+    const origin = fromBinary(OriginSchema, field.subarray(ORIGIN_TAG_AND_LENGTH));
+    const progress = this.groups.findProgress(origin.progressId);
+    if (progress === undefined) return;
+    this.changeQueue(progress, origin.queueId).remove(Number(origin.offset));
+  }
+
+  /** A progress's part for one queue, which the caller is about to change. */
+  changeQueue(progress: TopicProgress, queueId: number): QueueProgress {
+    let queues = this.#dirtyProgress.get(progress);
+    if (queues === undefined) {
+      queues = new Set();
+      this.#dirtyProgress.set(progress, queues);
+    }
+    queues.add(queueId);
+    return queueProgress(progress, queueId);
+  }
+
+  /** Applies a change of state that stands at a position of the log. */
+  applyChange(record: StateRecord, position: number): void {
+    this.lastTimeMs = Math.max(this.lastTimeMs, Number(record.timeMs));
+    const { change } = record;
+    switch (change.case) {
+      case 'topicPut': {
+        const topic = this.topics.put(change.value);
+        this.#setRow(idKey(Table.TOPICS, topic.id), encodeTopic(topic));
+        return;
+      }
+      case 'topicDeleted':
+        this.#deleteTopic(change.value.topicId);
+        return;
+      case 'groupPut': {
+        const group = this.groups.put(change.value);
+        this.#setRow(idKey(Table.GROUPS, group.id), encodeGroup(group));
+        return;
+      }
+      case 'groupDeleted': {
+        const group = this.groups.remove(change.value.groupId);
+        this.#setRow(idKey(Table.GROUPS, change.value.groupId), undefined);
+        for (const progress of group?.progress.values() ?? []) this.#forgetProgress(progress);
+        return;
+      }
+      case 'progressStarted':
+        this.#startProgress(change.value);
+        return;
+      case 'leased':
+        for (const range of change.value.ranges) {
+          const progress = this.groups.findProgress(range.progressId);
+          if (progress === undefined) continue;
+          const queue = this.changeQueue(progress, range.queueId);
+          const deadlineMs = Number(change.value.deadlineMs);
+          const { consumerId, streaming } = change.value;
+          const first = Number(range.firstOffset);
+          if (range.attempt > 1 || first < queue.next) {
+            queue.leaseRetry(first, position, deadlineMs, consumerId, streaming);
+          } else {
+            const unmatched = range.unmatched.length === 0 ? undefined : range.unmatched;
+            const end = Number(range.endOffset);
+            queue.lease(first, end, position, deadlineMs, consumerId, streaming, unmatched);
+          }
+        }
+        return;
+      case 'settled':
+        for (const range of change.value.ranges) {
+          const progress = this.groups.findProgress(range.progressId);
+          if (progress === undefined) continue;
+          const queue = this.changeQueue(progress, range.queueId);
+          const first = Number(range.firstOffset);
+          const end = Number(range.endOffset);
+          const leaseId = Number(range.leaseId);
+          if (range.outcome === SettledOutcome.ACKNOWLEDGED) queue.acknowledge(first, end, leaseId);
+          else if (range.outcome === SettledOutcome.RETRY) {
+            queue.retry(first, end, leaseId, Number(range.atMs));
+          } else if (range.outcome === SettledOutcome.EXTENDED) {
+            queue.extend(first, end, leaseId, Number(range.atMs));
+          } else if (range.outcome === SettledOutcome.RETURNED) queue.giveBack(first, end, leaseId);
+          else if (range.outcome === SettledOutcome.DROPPED) {
+            for (let offset = first; offset < end; offset++) queue.remove(offset);
+          }
+        }
+        return;
+      case 'progressSet': {
+        const progress = this.groups.findProgress(change.value.progressId);
+        if (progress === undefined) return;
+        for (const { queueId, offset } of change.value.offsets) {
+          this.changeQueue(progress, queueId).set(Number(offset));
+        }
+        return;
+      }
+      case 'queuesTrimmed': {
+        const topic = this.topics.findById(change.value.topicId);
+        for (const { queueId, offset } of change.value.begins) {
+          const queue = topic?.queues[queueId];
+          if (queue !== undefined && Number(offset) > queue.begin) {
+            this.#setBegin(queue, Math.min(Number(offset), queue.next));
+          }
+        }
+        return;
+      }
+      case 'logTrimmed':
+        this.logStart = Math.max(this.logStart, Number(change.value.startPosition));
+        this.#dropRelocated();
+        for (const start of this.segmentTimes.keys()) {
+          if (start >= this.logStart) continue;
+          this.segmentTimes.delete(start);
+          this.#setRow(segmentKey(start), undefined);
+        }
+        return;
+      case 'producersExpired':
+        this.#expireProducers(new Set(change.value.producerIds.map(Number)));
+        return;
+      case 'snapshotBegun':
+      case 'snapshotRows':
+      case 'snapshotEnded':
+      case undefined:
+        return;
+      default:
+        change satisfies never;
+    }
+  }
+
+  #startProgress(started: ProgressStarted): void {
+    const { progressId, groupId, topicId, consumerId, offsets } = started;
+    const progress = this.groups.start(progressId, groupId, topicId, consumerId);
+    if (progress === undefined) return;
+    const row = create(ProgressStartedSchema, { progressId, groupId, topicId, consumerId });
+    this.#setRow(
+      idKey(Table.PROGRESS, progressId),
+      Buffer.from(toBinary(ProgressStartedSchema, row)),
+    );
+    for (const { queueId, offset } of offsets) {
+      if (offset > 0n) this.changeQueue(progress, queueId).set(Number(offset));
+    }
+  }
+
+  #deleteTopic(topicId: number): void {
+    const topic = this.topics.remove(topicId);
+    if (topic === undefined) return;
+    this.#setRow(idKey(Table.TOPICS, topicId), undefined);
+    this.#setRow(idKey(Table.DOOMED, topicId), Buffer.alloc(0));
+    this.#doomed.add(topicId);
+    for (const queue of topic.queues) {
+      this.#dirtyQueues.delete(queue);
+      this.#openQueues.delete(queue);
+      this.#relocating.delete(queue);
+      for (const offset of queue.relocated?.keys() ?? []) {
+        this.#setRow(relocatedKey(topicId, queue.queueId, offset), undefined);
+      }
+      this.#setRow(queueKey(Table.QUEUES, topicId, queue.queueId), undefined);
+      for (const producerId of queue.producers?.keys() ?? []) {
+        this.#setRow(producerKey(topicId, queue.queueId, producerId), undefined);
+      }
+    }
+    for (const progress of this.groups.removeTopic(topicId)) this.#forgetProgress(progress);
+  }
+
+  #forgetProgress(progress: TopicProgress): void {
+    this.#dirtyProgress.delete(progress);
+    this.#setRow(idKey(Table.PROGRESS, progress.id), undefined);
+    for (const [queueId, queue] of progress.queues.entries()) {
+      if (queue === undefined) continue;
+      this.#setRow(queueKey(Table.FLOORS, progress.id, queueId), undefined);
+      for (const offset of queue.retryOffsets()) {
+        this.#setRow(retryKey(progress.id, queueId, offset), undefined);
+      }
+    }
+  }
+
+  #expireProducers(expired: ReadonlySet<number>): void {
+    for (const topic of this.topics.all()) {
+      for (const queue of topic.queues) {
+        for (const producerId of queue.producers?.keys() ?? []) {
+          if (!expired.has(producerId)) continue;
+          queue.producers?.delete(producerId);
+          queue.dirtyProducers?.delete(producerId);
+          this.#setRow(producerKey(queue.topicId, queue.queueId, producerId), undefined);
+        }
+      }
+    }
+  }
+
+  #setRow(key: Buffer, value: Buffer | undefined): void {
+    this.#rows.set(key.toString('latin1'), value);
+  }
+
+  /** Notes the time of the newest message in a segment, for retention. */
+  noteSegmentTime(segmentStart: number, timeMs: number): void {
+    if (this.segmentTimes.get(segmentStart) === timeMs) return;
+    this.segmentTimes.set(segmentStart, timeMs);
+    this.#dirtySegments.add(segmentStart);
+  }
+
+  // ---- writing to the store ----
+
+  /** Has anything changed since the last batch? */
+  get dirty(): boolean {
+    return (
+      this.#dirtyQueues.size +
+        this.#dirtyProgress.size +
+        this.#rows.size +
+        this.#dirtySegments.size +
+        this.#doomed.size +
+        this.#openQueues.size >
+      0
+    );
+  }
+
+  /** Everything that has changed, as rows that hold up to `meta.position`. */
+  collect(meta: StateMeta): CollectedBatch {
+    const puts: CollectedBatch['puts'] = [];
+    const removes: Buffer[] = [];
+    const stored: StoredChunk[] = [];
+    this.#round++;
+    for (const [key, value] of this.#rows) {
+      const bytes = Buffer.from(key, 'latin1');
+      if (value === undefined) removes.push(bytes);
+      else puts.push({ key: bytes, value });
+    }
+    this.#rows.clear();
+    for (const queue of this.#dirtyQueues) this.#collectQueue(queue, puts, stored);
+    this.#dirtyQueues.clear();
+    for (const [progress, queueIds] of this.#dirtyProgress) {
+      for (const queueId of queueIds) collectProgress(progress, queueId, puts, removes);
+    }
+    this.#dirtyProgress.clear();
+    for (const start of this.#dirtySegments) {
+      const value = Buffer.allocUnsafe(8);
+      value.writeDoubleLE(this.segmentTimes.get(start) ?? 0);
+      puts.push({ key: segmentKey(start), value });
+    }
+    this.#dirtySegments.clear();
+    this.#removeDoomed(removes);
+    puts.push({ key: META_KEY, value: this.#encodeMeta(meta) });
+    return {
+      puts,
+      removes,
+      position: meta.position,
+      committed: () => {
+        for (const { queue, chunk, entries } of stored) queue.chunkStored(chunk, entries);
+        this.#forgetIdle();
+      },
+    };
+  }
+
+  #collectQueue(queue: Queue, puts: CollectedBatch['puts'], stored: StoredChunk[]): void {
+    const { topicId, queueId } = queue;
+    queue.dirty = false;
+    puts.push({ key: queueKey(Table.QUEUES, topicId, queueId), value: queue.encode() });
+    queue.forEachUnstoredChunk((chunk, entries, count) => {
+      const bytes = Buffer.from(entries.buffer, entries.byteOffset, count * ENTRY_WORDS * 4);
+      // The open chunk goes on growing while the batch waits for the log: its bytes are copied.
+      const full = count === CHUNK_ENTRIES;
+      puts.push({
+        key: chunkKey(topicId, queueId, chunk),
+        value: full ? bytes : Buffer.from(bytes),
+      });
+      if (full) stored.push({ queue, chunk, entries });
+    });
+    for (const producerId of queue.dirtyProducers ?? []) {
+      const producer = queue.producers?.get(producerId);
+      if (producer === undefined) continue;
+      puts.push({ key: producerKey(topicId, queueId, producerId), value: producer.encode() });
+    }
+    queue.dirtyProducers = undefined;
+    this.#openQueues.set(queue, this.#round);
+  }
+
+  /** Removes a part of the index of deleted topics; the rest follows with the next batches. */
+  #removeDoomed(removes: Buffer[]): void {
+    const KEYS_MAX = 10_000;
+    for (const topicId of this.#doomed) {
+      const keys = this.#store.keys(
+        idKey(Table.INDEX, topicId),
+        idKey(Table.INDEX, topicId + 1),
+        KEYS_MAX,
+      );
+      removes.push(...keys);
+      if (keys.length === KEYS_MAX) return;
+      this.#doomed.delete(topicId);
+      removes.push(idKey(Table.DOOMED, topicId));
+    }
+  }
+
+  #forgetIdle(): void {
+    for (const [queue, round] of this.#openQueues) {
+      if (queue.dirty || this.#round - round < IDLE_ROUNDS) continue;
+      queue.forgetOpenChunk();
+      this.#openQueues.delete(queue);
+    }
+  }
+
+  /** All full chunks that the store lacks, without anything else; only while the state is rebuilt. */
+  spillChunks(): CollectedBatch {
+    const puts: CollectedBatch['puts'] = [];
+    const stored: StoredChunk[] = [];
+    for (const queue of this.#dirtyQueues) {
+      queue.forEachUnstoredChunk((chunk, entries, count) => {
+        if (count < CHUNK_ENTRIES) return;
+        const value = Buffer.from(entries.buffer, entries.byteOffset, entries.byteLength);
+        puts.push({ key: chunkKey(queue.topicId, queue.queueId, chunk), value });
+        stored.push({ queue, chunk, entries });
+      });
+    }
+    return {
+      puts,
+      removes: [],
+      position: 0,
+      committed() {
+        for (const { queue, chunk, entries } of stored) queue.chunkStored(chunk, entries);
+      },
+    };
+  }
+
+  #encodeMeta(meta: StateMeta): Buffer {
+    const words = [
+      META_VERSION,
+      meta.position,
+      meta.epoch,
+      this.topics.nextId,
+      this.groups.nextId,
+      this.groups.nextProgressId,
+      this.lastTimeMs,
+      this.logStart,
+    ];
+    const row = Buffer.allocUnsafe(8 * words.length);
+    for (const [i, word] of words.entries()) row.writeDoubleLE(word, 8 * i);
+    return row;
+  }
+
+  // ---- loading ----
+
+  /** Takes what the store's tables say; returns up to where, or undefined when the store is new. */
+  load(source: StateStore | StoreView): StateMeta | undefined {
+    for (const { value } of source.range(tableStart(Table.TOPICS), tableEnd(Table.TOPICS))) {
+      this.topics.put(decodeTopic(value));
+    }
+    for (const { value } of source.range(tableStart(Table.GROUPS), tableEnd(Table.GROUPS))) {
+      this.groups.put(decodeGroup(value));
+    }
+    for (const { key, value } of source.range(tableStart(Table.QUEUES), tableEnd(Table.QUEUES))) {
+      this.topics.findById(idOf(key))?.queues[queueIdIn(key)]?.restore(value);
+    }
+    for (const { key, value } of source.range(
+      tableStart(Table.PRODUCERS),
+      tableEnd(Table.PRODUCERS),
+    )) {
+      const queue = this.topics.findById(idOf(key))?.queues[queueIdIn(key)];
+      if (queue === undefined) continue;
+      queue.producers ??= new Map();
+      queue.producers.set(producerIn(key), ProducerSequence.decode(value));
+    }
+    for (const { value } of source.range(tableStart(Table.PROGRESS), tableEnd(Table.PROGRESS))) {
+      const row = fromBinary(ProgressStartedSchema, value);
+      this.groups.start(row.progressId, row.groupId, row.topicId, row.consumerId);
+    }
+    for (const { key, value } of source.range(tableStart(Table.FLOORS), tableEnd(Table.FLOORS))) {
+      const progress = this.groups.findProgress(idOf(key));
+      if (progress !== undefined) progress.queues[queueIdIn(key)] = QueueProgress.decode(value);
+    }
+    for (const { key, value } of source.range(tableStart(Table.RETRIES), tableEnd(Table.RETRIES))) {
+      const progress = this.groups.findProgress(idOf(key));
+      if (progress !== undefined) {
+        queueProgress(progress, queueIdIn(key)).decodeRetry(offsetIn(key), value);
+      }
+    }
+    for (const { key, value } of source.range(
+      tableStart(Table.SEGMENTS),
+      tableEnd(Table.SEGMENTS),
+    )) {
+      this.segmentTimes.set(segmentStartIn(key), value.readDoubleLE(0));
+    }
+    for (const { key, value } of source.range(
+      tableStart(Table.RELOCATED),
+      tableEnd(Table.RELOCATED),
+    )) {
+      const queue = this.topics.findById(idOf(key))?.queues[queueIdIn(key)];
+      if (queue === undefined) continue;
+      queue.relocated ??= new Map();
+      queue.relocated.set(offsetIn(key), {
+        position: value.readDoubleLE(0),
+        length: value.readDoubleLE(8),
+      });
+      this.#relocating.add(queue);
+    }
+    for (const { key } of source.range(tableStart(Table.DOOMED), tableEnd(Table.DOOMED))) {
+      this.#doomed.add(idOf(key));
+    }
+    for (const { value } of source.range(tableStart(Table.META), tableEnd(Table.META))) {
+      return this.decodeMeta(value);
+    }
+    return undefined;
+  }
+
+  // ---- rebuilding the index from the log, below a snapshot ----
+
+  /**
+   * The tables were taken from a snapshot, and the index is to be built from the messages that the log still
+   * keeps below it: forgets how far the queues are, and remembers it for `endIndexing`.
+   */
+  beginIndexing(): Map<Queue, { next: number; started: boolean }> {
+    const targets = new Map<Queue, { next: number; started: boolean }>();
+    for (const topic of this.topics.all()) {
+      for (const queue of topic.queues) targets.set(queue, { next: queue.next, started: false });
+    }
+    return targets;
+  }
+
+  /** Adds a message that lies below the snapshot to the index, and changes nothing else. */
+  indexMessage(
+    targets: Map<Queue, { next: number; started: boolean }>,
+    buffer: Buffer,
+    view: DataView,
+    at: number,
+    length: number,
+    position: number,
+  ): void {
+    const body = at + RECORD_HEADER_BYTES;
+    const queue = this.topics.findById(topicIdOf(view, body))?.queues[queueIdOf(view, body)];
+    const target = queue === undefined ? undefined : targets.get(queue);
+    if (queue === undefined || target === undefined) return;
+    const offset = offsetOf(view, body);
+    if (!target.started) {
+      target.started = true;
+      queue.startIndexAt(offset);
+    }
+    if (offset < queue.next || offset >= target.next) return;
+    const timeMs = storeTimeOf(view, body);
+    while (queue.next < offset) this.addMessage(queue, position, 0, 0, timeMs, 0, 0);
+    const messageAt = body + MESSAGE_HEADER_BYTES;
+    const tagHash = tagHashOfMessage(buffer, messageAt, messageAt + messageBytesOf(view, body));
+    this.addMessage(queue, position, length, tagHash, timeMs, 0, 0);
+  }
+
+  /** The log has been read up to the snapshot. */
+  endIndexing(targets: Map<Queue, { next: number; started: boolean }>, position: number): void {
+    for (const [queue, { next, started }] of targets) {
+      if (!started) queue.startIndexAt(next);
+      while (queue.next < next) {
+        this.addMessage(queue, position, 0, 0, queue.lastStoreTimeMs, 0, 0);
+      }
+      this.#dirtyQueues.add(queue);
+    }
+  }
+
+  /** Takes what the row of META says. */
+  decodeMeta(row: Buffer): StateMeta {
+    const word = (i: number): number => row.readDoubleLE(8 * i);
+    this.topics.nextId = Math.max(this.topics.nextId, word(3));
+    this.groups.nextId = Math.max(this.groups.nextId, word(4));
+    this.groups.nextProgressId = Math.max(this.groups.nextProgressId, word(5));
+    this.lastTimeMs = word(6);
+    this.logStart = word(7);
+    return { position: word(1), epoch: word(2) };
+  }
+}
+
+function collectProgress(
+  progress: TopicProgress,
+  queueId: number,
+  puts: CollectedBatch['puts'],
+  removes: Buffer[],
+): void {
+  const queue = progress.queues[queueId];
+  if (queue === undefined) return;
+  puts.push({ key: queueKey(Table.FLOORS, progress.id, queueId), value: queue.encode() });
+  for (const offset of queue.takeDirtyRetries()) {
+    const key = retryKey(progress.id, queueId, offset);
+    const value = queue.encodeRetry(offset);
+    if (value === undefined) removes.push(key);
+    else puts.push({ key, value });
+  }
+}

@@ -1,0 +1,196 @@
+// The consumer groups of this broker, and how far each is in the topics it reads.
+
+import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
+import {
+  type Group as GroupMessage,
+  GroupSchema,
+} from '@ternmq/proto/gen/ternmq/broker/v1/broker_pb';
+import { QueueProgress } from '../progress/queue-progress.ts';
+
+/** How a group behaves; zeros and empty lists stand for the defaults. */
+export interface GroupSettings {
+  /** Deliveries of a message before it moves to the dead-letter topic. */
+  readonly attemptsMax: number;
+  /** Pauses before the second, third, … delivery, in milliseconds. */
+  readonly retryDelaysMs: readonly number[];
+  /** How long a delivered message may stay unsettled, in milliseconds. */
+  readonly leaseMs: number;
+}
+
+/** How far a group, or one broadcasting member of it, is in a topic. */
+export interface TopicProgress {
+  readonly id: number;
+  readonly groupId: number;
+  readonly topicId: number;
+  /** The broadcasting member; empty for the group itself. */
+  readonly consumerId: string;
+  /** By queue id; a queue that nothing happened in yet has none and stands at 0. */
+  readonly queues: QueueProgress[];
+  /** The progress was deleted with its group or topic. */
+  deleted: boolean;
+}
+
+/** A consumer group. */
+export interface Group {
+  readonly id: number;
+  readonly name: string;
+  readonly createdMs: number;
+  settings: GroupSettings;
+  /** By topic number and member; see progressKey. */
+  readonly progress: Map<string, TopicProgress>;
+}
+
+function progressKey(topicId: number, consumerId: string): string {
+  return `${topicId} ${consumerId}`;
+}
+
+/** The groups of a broker. */
+export class GroupTable {
+  readonly #byName = new Map<string, Group>();
+  readonly #byId = new Map<number, Group>();
+  readonly #progress = new Map<number, TopicProgress>();
+  /** The numbers that the next group and the next progress get. */
+  nextId = 1;
+  nextProgressId = 1;
+
+  /** Number of groups. */
+  get size(): number {
+    return this.#byId.size;
+  }
+
+  /** All groups, in no order. */
+  all(): Iterable<Group> {
+    return this.#byId.values();
+  }
+
+  /** Every progress, in no order. */
+  allProgress(): Iterable<TopicProgress> {
+    return this.#progress.values();
+  }
+
+  /** The group of a name. */
+  find(name: string): Group | undefined {
+    return this.#byName.get(name);
+  }
+
+  /** The group of a number. */
+  findById(id: number): Group | undefined {
+    return this.#byId.get(id);
+  }
+
+  /** The progress of a number. */
+  findProgress(id: number): TopicProgress | undefined {
+    return this.#progress.get(id);
+  }
+
+  /** The progress of a group, or of its broadcasting member, in a topic. */
+  progressIn(group: Group, topicId: number, consumerId: string): TopicProgress | undefined {
+    return group.progress.get(progressKey(topicId, consumerId));
+  }
+
+  /** Creates or changes a group as a record or row says. */
+  put(message: GroupMessage): Group {
+    const settings: GroupSettings = {
+      attemptsMax: message.settings?.attemptsMax ?? 0,
+      retryDelaysMs: message.settings?.retryDelaysMs ?? [],
+      leaseMs: message.settings?.leaseMs ?? 0,
+    };
+    let group = this.#byId.get(message.groupId);
+    if (group === undefined) {
+      group = {
+        id: message.groupId,
+        name: message.name,
+        createdMs: Number(message.createdMs),
+        settings,
+        progress: new Map(),
+      };
+      this.#byId.set(group.id, group);
+      this.#byName.set(group.name, group);
+      this.nextId = Math.max(this.nextId, group.id + 1);
+    }
+    group.settings = settings;
+    return group;
+  }
+
+  /** Deletes a group with its progress; returns what it was. */
+  remove(id: number): Group | undefined {
+    const group = this.#byId.get(id);
+    if (group === undefined) return undefined;
+    this.#byId.delete(id);
+    this.#byName.delete(group.name);
+    for (const progress of group.progress.values()) this.#forget(progress);
+    return group;
+  }
+
+  /** Deletes all progress in a topic; returns what it was. */
+  removeTopic(topicId: number): TopicProgress[] {
+    const removed = [...this.#progress.values()].filter((one) => one.topicId === topicId);
+    for (const progress of removed) {
+      this.#byId.get(progress.groupId)?.progress.delete(progressKey(topicId, progress.consumerId));
+      this.#forget(progress);
+    }
+    return removed;
+  }
+
+  /** Starts a progress as a record or row says. */
+  start(
+    id: number,
+    groupId: number,
+    topicId: number,
+    consumerId: string,
+  ): TopicProgress | undefined {
+    const group = this.#byId.get(groupId);
+    if (group === undefined) return undefined;
+    const progress: TopicProgress = {
+      id,
+      groupId,
+      topicId,
+      consumerId,
+      queues: [],
+      deleted: false,
+    };
+    group.progress.set(progressKey(topicId, consumerId), progress);
+    this.#progress.set(id, progress);
+    this.nextProgressId = Math.max(this.nextProgressId, id + 1);
+    return progress;
+  }
+
+  #forget(progress: TopicProgress): void {
+    progress.deleted = true;
+    this.#progress.delete(progress.id);
+  }
+}
+
+/** A progress's part for one queue; made when there was none. */
+export function queueProgress(progress: TopicProgress, queueId: number): QueueProgress {
+  let queue = progress.queues[queueId];
+  if (queue === undefined) {
+    queue = new QueueProgress();
+    progress.queues[queueId] = queue;
+  }
+  return queue;
+}
+
+/** A group as the API and the log tell it. */
+export function groupMessage(group: Group): GroupMessage {
+  return create(GroupSchema, {
+    name: group.name,
+    groupId: group.id,
+    createdMs: BigInt(group.createdMs),
+    settings: {
+      attemptsMax: group.settings.attemptsMax,
+      retryDelaysMs: [...group.settings.retryDelaysMs],
+      leaseMs: group.settings.leaseMs,
+    },
+  });
+}
+
+/** The row of a group. */
+export function encodeGroup(group: Group): Buffer {
+  return Buffer.from(toBinary(GroupSchema, groupMessage(group)));
+}
+
+/** Reads the row of a group. */
+export function decodeGroup(row: Buffer): GroupMessage {
+  return fromBinary(GroupSchema, row);
+}

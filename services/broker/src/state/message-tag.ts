@@ -1,0 +1,67 @@
+// The tag of a message, found in its bytes without decoding the rest.
+
+const TAG_FIELD = 0x12;
+
+/** Where a length-delimited field's bytes lie. */
+export interface Slice {
+  start: number;
+  end: number;
+}
+
+/**
+ * Finds the tag of the message whose bytes are [at, end); false when it has none. The bytes are a valid message.
+ *
+ * @param out where the tag's bytes lie
+ */
+export function findTag(bytes: Uint8Array, at: number, end: number, out: Slice): boolean {
+  let found = false;
+  while (at < end) {
+    const tag = bytes[at++] as number;
+    let shift = 0;
+    let length = 0;
+    // Field numbers above 15 take more bytes; none of them is the tag's.
+    if (tag > 127) while ((bytes[at++] as number) > 127);
+    switch (tag & 7) {
+      case 0:
+        while ((bytes[at++] as number) > 127);
+        break;
+      case 1:
+        at += 8;
+        break;
+      case 5:
+        at += 4;
+        break;
+      case 2:
+        for (;;) {
+          const byte = bytes[at++] as number;
+          length |= (byte & 127) << shift;
+          if (byte < 128) break;
+          shift += 7;
+        }
+        if (tag === TAG_FIELD) {
+          out.start = at;
+          out.end = at + length;
+          found = length > 0;
+        }
+        at += length;
+        break;
+      default:
+        return found;
+    }
+  }
+  return found;
+}
+
+/** FNV-1a, 32 bits, of a tag's UTF-8 bytes; never 0, which stands for no tag. */
+export function tagHash(bytes: Uint8Array, start: number, end: number): number {
+  let hash = 0x811c9dc5;
+  for (let i = start; i < end; i++) hash = Math.imul(hash ^ (bytes[i] as number), 0x01000193);
+  return hash >>> 0 || 1;
+}
+
+const scratch: Slice = { start: 0, end: 0 };
+
+/** The tag hash of a message; 0 when it has no tag. */
+export function tagHashOfMessage(bytes: Uint8Array, at: number, end: number): number {
+  return findTag(bytes, at, end, scratch) ? tagHash(bytes, scratch.start, scratch.end) : 0;
+}

@@ -1,0 +1,204 @@
+// Writes to the log and applies what it wrote: the only way in which the broker's state changes.
+//
+// A record is applied when it is appended, so the state in memory is always that of `log.next`. What the state
+// says may be told to others once the log is visible up to the record; the store gets it when the log is
+// durable up to there.
+
+import { create, toBinary } from '@bufbuild/protobuf';
+import { type StateRecord, StateRecordSchema } from '@ternmq/proto/gen/ternmq/log/v1/log_pb';
+import { type Origin, OriginSchema } from '@ternmq/proto/gen/ternmq/message/v1/message_pb';
+import type { Clock } from '@ternmq/runtime';
+import type { CommitLog } from '../log/commit-log.ts';
+import { RECORD_HEADER_BYTES, RecordTag, writeLength } from '../log/record.ts';
+import type { BrokerState } from './broker-state.ts';
+import { MESSAGE_HEADER_BYTES, NO_HOST, writeMessageHeader } from './message-record.ts';
+import { tagHashOfMessage } from './message-tag.ts';
+import type { Queue } from './queue.ts';
+
+/** Field 12 of StoredMessage, length-delimited. */
+const ORIGIN_TAG = 0x62;
+
+/** A queue's messages that become visible with the log. */
+interface Arrivals {
+  readonly positions: number[];
+  readonly queues: Queue[];
+  readonly ends: number[];
+  head: number;
+}
+
+/** Appends to the log and applies. */
+export class StateLog {
+  readonly log: CommitLog;
+  readonly state: BrokerState;
+  readonly #clock: Clock;
+  readonly #arrivals: Arrivals = { positions: [], queues: [], ends: [], head: 0 };
+
+  constructor(log: CommitLog, state: BrokerState, clock: Clock) {
+    this.log = log;
+    this.state = state;
+    this.#clock = clock;
+  }
+
+  /** Now, in milliseconds since the Unix epoch; never before the newest record. */
+  timeMs(): number {
+    return Math.max(this.#clock.nowMs(), this.state.lastTimeMs);
+  }
+
+  /** Appends a change of state and applies it; returns the record's position. Throws as CommitLog.begin. */
+  change(change: StateRecord['change']): number {
+    const timeMs = this.timeMs();
+    const record = create(StateRecordSchema, { timeMs: BigInt(timeMs), change });
+    const position = this.log.append(RecordTag.STATE, toBinary(StateRecordSchema, record));
+    this.state.applyChange(record, position);
+    return position;
+  }
+
+  /**
+   * Appends a message to a queue. The caller has the log written (`log.requestFlush`) and says when a run of
+   * messages is complete (`arrived`).
+   *
+   * @param bytes holds the message at [start, start + length)
+   * @param tagHash hash of its tag; 0 for none
+   * @param bornHost 16 bytes
+   */
+  appendMessage(
+    queue: Queue,
+    bytes: Uint8Array,
+    start: number,
+    length: number,
+    tagHash: number,
+    timeMs: number,
+    producerId: number,
+    sequence: number,
+    bornHost: Buffer,
+  ): void {
+    const { log } = this;
+    const bodyBytes = MESSAGE_HEADER_BYTES + length;
+    const at = log.begin(RecordTag.MESSAGE, bodyBytes);
+    const { buffer } = log;
+    writeMessageHeader(
+      buffer,
+      log.view,
+      at,
+      queue.topicId,
+      queue.queueId,
+      queue.next,
+      timeMs,
+      producerId,
+      sequence,
+      bornHost,
+      length,
+    );
+    buffer.set(bytes.subarray(start, start + length), at + MESSAGE_HEADER_BYTES);
+    const position = log.end();
+    const recordBytes = RECORD_HEADER_BYTES + bodyBytes;
+    this.state.addMessage(queue, position, recordBytes, tagHash, timeMs, producerId, sequence);
+  }
+
+  /**
+   * Moves a message: appends it to a queue, and removes it where it was, with one record.
+   *
+   * @param message the producer's bytes
+   */
+  moveMessage(
+    queue: Queue,
+    message: Uint8Array,
+    origin: Omit<Origin, '$typeName' | '$unknown'>,
+  ): void {
+    const { log } = this;
+    const timeMs = this.timeMs();
+    const originBytes = toBinary(OriginSchema, create(OriginSchema, origin));
+    const TAG_AND_LENGTH = 5;
+    const bodyBytes = MESSAGE_HEADER_BYTES + message.length + TAG_AND_LENGTH + originBytes.length;
+    const at = log.begin(RecordTag.MESSAGE, bodyBytes);
+    const { buffer, view } = log;
+    writeMessageHeader(
+      buffer,
+      view,
+      at,
+      queue.topicId,
+      queue.queueId,
+      queue.next,
+      timeMs,
+      0,
+      0,
+      NO_HOST,
+      message.length,
+    );
+    const messageAt = at + MESSAGE_HEADER_BYTES;
+    buffer.set(message, messageAt);
+    const originAt = messageAt + message.length;
+    view.setUint8(originAt, ORIGIN_TAG);
+    writeLength(view, originAt + 1, originBytes.length);
+    buffer.set(originBytes, originAt + TAG_AND_LENGTH);
+    const recordAt = at - RECORD_HEADER_BYTES;
+    const recordBytes = RECORD_HEADER_BYTES + bodyBytes;
+    const tagHash = tagHashOfMessage(buffer, messageAt, originAt);
+    const position = log.end();
+    this.state.addMessage(queue, position, recordBytes, tagHash, timeMs, 0, 0);
+    this.state.applyOrigin(buffer.subarray(originAt, recordAt + recordBytes));
+    this.arrived(queue);
+    log.requestFlush();
+  }
+
+  /** Appends a message's record once more, with its old offset, because its segment is about to go. */
+  relocateMessage(queue: Queue, offset: number, record: Buffer): void {
+    // A copy: making room in the log may use the cache again that the record lies in.
+    const body = Buffer.from(record.subarray(RECORD_HEADER_BYTES));
+    const position = this.log.append(RecordTag.MESSAGE, body);
+    this.state.relocated(queue, offset, position, record.length);
+  }
+
+  /** The messages appended to a queue so far arrive when the log becomes visible up to here. */
+  arrived(queue: Queue): void {
+    const { positions, queues, ends } = this.#arrivals;
+    positions.push(this.log.next);
+    queues.push(queue);
+    ends.push(queue.next);
+  }
+
+  /** The log has become visible further: lets queues show what arrived, and tells their readers. */
+  advanced(): void {
+    const arrivals = this.#arrivals;
+    const { positions, queues, ends } = arrivals;
+    const { visible } = this.log;
+    const told: Queue[] = [];
+    let { head } = arrivals;
+    while (head < positions.length && (positions[head] as number) <= visible) {
+      const queue = queues[head] as Queue;
+      queue.visibleEnd = ends[head] as number;
+      if (queue.readers !== undefined && !queue.touched) {
+        queue.touched = true;
+        told.push(queue);
+      }
+      head++;
+    }
+    if (head === positions.length) {
+      positions.length = 0;
+      queues.length = 0;
+      ends.length = 0;
+      head = 0;
+    } else if (head > 4096) {
+      positions.splice(0, head);
+      queues.splice(0, head);
+      ends.splice(0, head);
+      head = 0;
+    }
+    arrivals.head = head;
+    for (const queue of told) {
+      queue.touched = false;
+      for (const reader of queue.readers ?? []) reader.arrived(queue);
+    }
+  }
+}
+
+/** Adds a reader to a queue. */
+export function addReader(queue: Queue, reader: NonNullable<Queue['readers']>[number]): void {
+  queue.readers = [...(queue.readers ?? []), reader];
+}
+
+/** Removes a reader from a queue; harmless when it is not there. */
+export function removeReader(queue: Queue, reader: NonNullable<Queue['readers']>[number]): void {
+  const rest = (queue.readers ?? []).filter((one) => one !== reader);
+  queue.readers = rest.length === 0 ? undefined : rest;
+}

@@ -1,0 +1,95 @@
+// Brings the state to the store, in batches: collect what has changed up to a position, wait until the log is
+// durable up to there, commit the rows and the position together. One batch at a time; while one is under
+// way, changes collect for the next.
+//
+// Invariant: the store never holds anything of a record that the log could still lose.
+
+import type { Clock, Timer } from '@ternmq/runtime';
+import type { CommitLog } from '../log/commit-log.ts';
+import type { BrokerState } from './broker-state.ts';
+import type { StateStore } from './store.ts';
+
+const INTERVAL_MS = 250;
+/** A batch that took long makes the next one wait this many times as long, so that writing stays a small part. */
+const REST_FACTOR = 3;
+
+/** Writes the state to the store from time to time. */
+export class StateWriter {
+  readonly #modules: { log: CommitLog; state: BrokerState; store: StateStore; clock: Clock };
+  readonly #failed: (error: Error) => void;
+  #timer: Timer | undefined;
+  #writing: Promise<void> | undefined;
+  #closed = false;
+  /** Position that the store holds up to. */
+  position: number;
+
+  /**
+   * @param position position that the store holds up to
+   * @param failed called when the store cannot be written; the process must end
+   */
+  constructor(
+    position: number,
+    modules: { log: CommitLog; state: BrokerState; store: StateStore; clock: Clock },
+    failed: (error: Error) => void,
+  ) {
+    this.position = position;
+    this.#modules = modules;
+    this.#failed = failed;
+  }
+
+  /** Begins to write by itself. */
+  start(): void {
+    this.#schedule(INTERVAL_MS);
+  }
+
+  #schedule(delayMs: number): void {
+    if (this.#closed) return;
+    const { clock } = this.#modules;
+    this.#timer = clock.setTimer(delayMs, () => {
+      const startMs = clock.monotonicMs();
+      this.write().then(
+        () => {
+          const tookMs = clock.monotonicMs() - startMs;
+          this.#schedule(Math.max(INTERVAL_MS, REST_FACTOR * tookMs));
+        },
+        (error: Error) => {
+          if (!this.#closed) this.#failed(error);
+        },
+      );
+    });
+  }
+
+  /** Writes what has changed until now; resolves when it is committed. */
+  async write(): Promise<void> {
+    while (this.#writing !== undefined) await this.#writing;
+    this.#writing = this.#writeOnce().finally(() => {
+      this.#writing = undefined;
+    });
+    await this.#writing;
+  }
+
+  async #writeOnce(): Promise<void> {
+    const { log, state, store } = this.#modules;
+    if (!state.dirty && this.position === log.next) return;
+    state.noteSegmentTime(log.segmentAt(log.next)?.start ?? 0, state.lastTimeMs);
+    const batch = state.collect({ position: log.next, epoch: log.epoch });
+    await log.durableAt(batch.position);
+    await store.commit(batch);
+    this.position = batch.position;
+    batch.committed();
+  }
+
+  /** Writes everything a last time. */
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#timer?.cancel();
+    await this.write();
+    this.#closed = true;
+  }
+
+  /** Stops without writing, when the log or the store has failed. */
+  abandon(): void {
+    this.#closed = true;
+    this.#timer?.cancel();
+  }
+}
