@@ -1,0 +1,418 @@
+// What operators do: topics, groups, progress, single messages, brokers. Every call goes to all broker groups that it
+// concerns; what only some of them have done is told as PARTIAL.
+
+import { isMqError, MqError } from './errors.ts';
+import type { StartPoint } from './message.ts';
+import { mayKeep } from './message-id.ts';
+import { ReceivedMessage } from './received-message.ts';
+import type { Routes } from './routes.ts';
+import type { CallOptions, Channel } from './transport/channel.ts';
+import type { Channels } from './transport/channels.ts';
+import {
+  type BrokerDescription,
+  brokerDescription,
+  type ConsumerDescription,
+  consumerOf,
+  type GroupDescription,
+  type GroupSettings,
+  groupOf,
+  groupSettings,
+  type ProgressDescription,
+  progressOf,
+  type QueueDescription,
+  type TopicDescription,
+  type TopicSettings,
+  topicOf,
+  topicSettings,
+} from './transport/descriptions.ts';
+import { broker } from './transport/methods.ts';
+import type { RouteBroker } from './transport/route.ts';
+import { storedMessageBytes } from './transport/stored-message.ts';
+import { targetOf } from './transport/subscription-opening.ts';
+
+const DEADLINE_MS = 10_000;
+const PAGE_SIZE = 1000;
+
+/** How long a call may take. */
+export interface AdminCallOptions {
+  /** In milliseconds. Default: 10,000. */
+  readonly deadlineMs?: number;
+  readonly signal?: AbortSignal;
+}
+
+/** Where a group's progress shall be set: a place, an offset, or so many messages from where it is. */
+export type ResetTarget = StartPoint | { readonly shift: number };
+
+/** What a reset does to one queue. */
+export interface ResetStep {
+  readonly broker: string;
+  readonly queueId: number;
+  readonly before: number | undefined;
+  readonly after: number;
+}
+
+interface Member {
+  readonly name: string;
+  readonly channel: Channel;
+}
+
+/** Operators' calls; made by `Client.admin`. */
+export class Admin {
+  readonly #routes: Routes;
+  readonly #channels: Channels;
+
+  constructor(modules: { routes: Routes; channels: Channels }) {
+    this.#routes = modules.routes;
+    this.#channels = modules.channels;
+  }
+
+  /** All brokers that the name server knows. Throws NAMESERVER_UNREACHABLE. */
+  describeCluster(options: AdminCallOptions = {}): Promise<RouteBroker[]> {
+    return this.#routes.brokers(callOptions(options));
+  }
+
+  /** What a broker tells of itself. Throws NO_BROKER when the name is not known. */
+  async describeBroker(name: string, options: AdminCallOptions = {}): Promise<BrokerDescription> {
+    const member = (await this.#members(options)).find((one) => one.name === name);
+    if (member === undefined) throw new MqError('NO_BROKER', `there is no broker ${name}`);
+    return brokerDescription(
+      await member.channel.unary(broker.describeBroker, {}, callOptions(options)),
+    );
+  }
+
+  /** Creates a topic on every broker group. Throws TOPIC_EXISTS, INVALID_FIELD, PARTIAL. */
+  createTopic(
+    name: string,
+    settings: TopicSettings = {},
+    options: AdminCallOptions = {},
+  ): Promise<TopicDescription[]> {
+    return this.#onAll(`topic ${name}`, options, async ({ channel, name: brokerName }, call) => {
+      const request = { name, settings: topicSettings(settings) };
+      const { topic } = await channel.unary(broker.createTopic, request, call);
+      return topic === undefined ? [] : [topicOf(brokerName, topic)];
+    });
+  }
+
+  /** Changes a topic on every broker group that has it. Throws TOPIC_NOT_FOUND, QUEUES_SHRINK, PARTIAL. */
+  updateTopic(
+    name: string,
+    settings: TopicSettings,
+    options: AdminCallOptions = {},
+  ): Promise<TopicDescription[]> {
+    return this.#onOwners(
+      'TOPIC_NOT_FOUND',
+      options,
+      async ({ channel, name: brokerName }, call) => {
+        const request = { name, settings: topicSettings(settings) };
+        const { topic } = await channel.unary(broker.updateTopic, request, call);
+        return topic === undefined ? [] : [topicOf(brokerName, topic)];
+      },
+    );
+  }
+
+  /** Deletes a topic with its messages everywhere. Throws TOPIC_NOT_FOUND. */
+  async deleteTopic(name: string, options: AdminCallOptions = {}): Promise<void> {
+    await this.#onOwners('TOPIC_NOT_FOUND', options, async ({ channel }, call) => {
+      await channel.unary(broker.deleteTopic, { name }, call);
+      return [name];
+    });
+  }
+
+  /** All topics of all broker groups. */
+  listTopics(options: AdminCallOptions = {}): Promise<TopicDescription[]> {
+    return this.#onAll('the list', options, async ({ channel, name }, call) => {
+      const topics: TopicDescription[] = [];
+      let pageToken = '';
+      do {
+        const page = await channel.unary(
+          broker.listTopics,
+          { pageSize: PAGE_SIZE, pageToken },
+          call,
+        );
+        topics.push(...page.topics.map((topic) => topicOf(name, topic)));
+        pageToken = page.nextPageToken;
+      } while (pageToken !== '');
+      return topics;
+    });
+  }
+
+  /** A topic and its queues. Throws TOPIC_NOT_FOUND. */
+  async describeTopic(
+    name: string,
+    options: AdminCallOptions = {},
+  ): Promise<{ topics: TopicDescription[]; queues: QueueDescription[] }> {
+    const found = await this.#onOwners('TOPIC_NOT_FOUND', options, async (member, call) => [
+      { member, answer: await member.channel.unary(broker.describeTopic, { name }, call) },
+    ]);
+    return {
+      topics: found.flatMap(({ member, answer }) =>
+        answer.topic === undefined ? [] : [topicOf(member.name, answer.topic)],
+      ),
+      queues: found.flatMap(({ member, answer }) =>
+        answer.queues.map((queue) => ({
+          broker: member.name,
+          queueId: queue.queueId,
+          beginOffset: Number(queue.beginOffset),
+          endOffset: Number(queue.endOffset),
+          lastStoreTimeMs: Number(queue.lastStoreTimeMs),
+        })),
+      ),
+    };
+  }
+
+  /** Creates a consumer group on every broker group. Throws GROUP_EXISTS, PARTIAL. */
+  createGroup(
+    name: string,
+    settings: GroupSettings = {},
+    options: AdminCallOptions = {},
+  ): Promise<GroupDescription[]> {
+    return this.#onAll(`group ${name}`, options, async ({ channel, name: brokerName }, call) => {
+      const request = { name, settings: groupSettings(settings) };
+      const { group } = await channel.unary(broker.createGroup, request, call);
+      return group === undefined ? [] : [groupOf(brokerName, group)];
+    });
+  }
+
+  /** Changes a group on every broker group that has it. Throws GROUP_NOT_FOUND. */
+  updateGroup(
+    name: string,
+    settings: GroupSettings,
+    options: AdminCallOptions = {},
+  ): Promise<GroupDescription[]> {
+    return this.#onOwners(
+      'GROUP_NOT_FOUND',
+      options,
+      async ({ channel, name: brokerName }, call) => {
+        const request = { name, settings: groupSettings(settings) };
+        const { group } = await channel.unary(broker.updateGroup, request, call);
+        return group === undefined ? [] : [groupOf(brokerName, group)];
+      },
+    );
+  }
+
+  /** Deletes a group with its progress everywhere. Throws GROUP_NOT_FOUND, GROUP_IN_USE. */
+  async deleteGroup(name: string, options: AdminCallOptions = {}): Promise<void> {
+    await this.#onOwners('GROUP_NOT_FOUND', options, async ({ channel }, call) => {
+      await channel.unary(broker.deleteGroup, { name }, call);
+      return [name];
+    });
+  }
+
+  /** All groups of all broker groups. */
+  listGroups(options: AdminCallOptions = {}): Promise<GroupDescription[]> {
+    return this.#onAll('the list', options, async ({ channel, name }, call) => {
+      const groups: GroupDescription[] = [];
+      let pageToken = '';
+      do {
+        const page = await channel.unary(
+          broker.listGroups,
+          { pageSize: PAGE_SIZE, pageToken },
+          call,
+        );
+        groups.push(...page.groups.map((group) => groupOf(name, group)));
+        pageToken = page.nextPageToken;
+      } while (pageToken !== '');
+      return groups;
+    });
+  }
+
+  /** A group, its consumers and its progress. Throws GROUP_NOT_FOUND. */
+  async describeGroup(
+    name: string,
+    options: AdminCallOptions = {},
+  ): Promise<{
+    groups: GroupDescription[];
+    consumers: ConsumerDescription[];
+    progress: ProgressDescription[];
+  }> {
+    const found = await this.#onOwners('GROUP_NOT_FOUND', options, async (member, call) => [
+      { member, answer: await member.channel.unary(broker.describeGroup, { name }, call) },
+    ]);
+    return {
+      groups: found.flatMap(({ member, answer }) =>
+        answer.group === undefined ? [] : [groupOf(member.name, answer.group)],
+      ),
+      consumers: found.flatMap(({ member, answer }) =>
+        answer.consumers.map((consumer) => consumerOf(member.name, consumer)),
+      ),
+      progress: found.flatMap(({ member, answer }) =>
+        answer.topics.flatMap(({ topic, consumerId, queues }) =>
+          queues.map((queue) => progressOf(member.name, topic, consumerId, queue)),
+        ),
+      ),
+    };
+  }
+
+  /** A group's progress in a topic; empty where it has none. Throws GROUP_NOT_FOUND, TOPIC_NOT_FOUND. */
+  getOffset(
+    group: string,
+    topic: string,
+    options: AdminCallOptions = {},
+  ): Promise<ProgressDescription[]> {
+    return this.#onOwners(
+      ['TOPIC_NOT_FOUND', 'GROUP_NOT_FOUND'],
+      options,
+      async ({ channel, name }, call) => {
+        const { queues } = await channel.unary(broker.getOffset, { group, topic }, call);
+        return queues.map((queue) => progressOf(name, topic, '', queue));
+      },
+    );
+  }
+
+  /** The offsets of a topic's queues at a place. Throws TOPIC_NOT_FOUND. */
+  queryOffset(
+    topic: string,
+    at: StartPoint,
+    options: AdminCallOptions = {},
+  ): Promise<{ broker: string; queueId: number; offset: number }[]> {
+    return this.#onOwners('TOPIC_NOT_FOUND', options, async ({ channel, name }, call) => {
+      const { offsets } = await channel.unary(
+        broker.queryOffset,
+        { topic, target: targetOf(at) },
+        call,
+      );
+      return offsets.map(({ queueId, offset }) => ({
+        broker: name,
+        queueId,
+        offset: Number(offset),
+      }));
+    });
+  }
+
+  /**
+   * Sets a group's progress in all queues of a topic; consumers that are connected go on from there.
+   *
+   * @param reset.dryRun tell what would be done, and do nothing
+   */
+  async resetGroup(
+    reset: { group: string; topic: string; to: ResetTarget; dryRun?: boolean },
+    options: AdminCallOptions = {},
+  ): Promise<ResetStep[]> {
+    const { group, topic, to } = reset;
+    const progress = await this.getOffset(group, topic, options).catch((error: unknown) => {
+      if (isMqError(error, 'GROUP_NOT_FOUND')) return [];
+      throw error;
+    });
+    const before = new Map(
+      progress.map((one) => [`${one.broker} ${one.queueId}`, one.floorOffset]),
+    );
+    const shift = typeof to === 'object' && 'shift' in to ? to.shift : undefined;
+    const begins = await this.queryOffset(topic, 'first', options);
+    const ends = await this.queryOffset(topic, 'last', options);
+    const targets =
+      shift === undefined ? await this.queryOffset(topic, to as StartPoint, options) : begins;
+    const steps = targets.map(({ broker: name, queueId, offset }, index) => {
+      const from = before.get(`${name} ${queueId}`);
+      const wanted = shift === undefined ? offset : (from ?? offset) + shift;
+      const [begin, end] = [begins[index]?.offset ?? 0, ends[index]?.offset ?? 0];
+      return { broker: name, queueId, before: from, after: Math.min(Math.max(wanted, begin), end) };
+    });
+    if (reset.dryRun !== true) await this.#commit(group, topic, steps, options);
+    return steps;
+  }
+
+  async #commit(
+    group: string,
+    topic: string,
+    steps: readonly ResetStep[],
+    options: AdminCallOptions,
+  ): Promise<void> {
+    for (const { name, channel } of await this.#members(options)) {
+      const offsets = steps
+        .filter((step) => step.broker === name)
+        .map(({ queueId, after }) => ({ queueId, offset: BigInt(after) }));
+      if (offsets.length === 0) continue;
+      await channel.unary(broker.commitOffset, { group, topic, offsets }, callOptions(options));
+    }
+  }
+
+  /** One message by its id. Throws MESSAGE_NOT_FOUND, INVALID_MESSAGE_ID. */
+  async getMessage(id: string, options: AdminCallOptions = {}): Promise<ReceivedMessage> {
+    const members = await this.#members(options);
+    const keepers = members.filter(({ name }) => mayKeep(name, id));
+    // An id that no broker's name fits is given to any of them, for its sentence.
+    const asked = keepers.length > 0 ? keepers : members.slice(0, 1);
+    let failure: unknown;
+    for (const { name, channel } of asked) {
+      try {
+        const { topic, message } = await channel.unary(
+          broker.getMessage,
+          { messageId: id },
+          callOptions(options),
+        );
+        const bytes = storedMessageBytes(message);
+        const slice = { bytes, start: 0, end: bytes.length };
+        return new ReceivedMessage(slice, { topic, broker: name, attempt: 1 });
+      } catch (error) {
+        failure = error;
+      }
+    }
+    throw failure;
+  }
+
+  async #members(options: AdminCallOptions): Promise<Member[]> {
+    const brokers = await this.#routes.brokers(callOptions(options));
+    const masters = brokers.filter(({ master }) => master);
+    if (masters.length === 0) {
+      throw new MqError('NO_BROKER', 'no broker is registered with the name server; start one', {
+        retryable: true,
+      });
+    }
+    return masters
+      .map(({ name, address }) => ({ name, channel: this.#channels.get(address) }))
+      .sort((one, other) => (one.name < other.name ? -1 : 1));
+  }
+
+  /** Asks every broker group; all must succeed. */
+  async #onAll<Item>(
+    what: string,
+    options: AdminCallOptions,
+    call: (member: Member, options: CallOptions) => Promise<Item[]>,
+  ): Promise<Item[]> {
+    const members = await this.#members(options);
+    const results = await Promise.allSettled(
+      members.map((member) => call(member, callOptions(options))),
+    );
+    const failed = results.flatMap((result, index) =>
+      result.status === 'rejected' ? [{ name: members[index]?.name, error: result.reason }] : [],
+    );
+    if (failed.length === 0) {
+      return results.flatMap((result) => (result.status === 'fulfilled' ? result.value : []));
+    }
+    if (failed.length === members.length) throw failed[0]?.error;
+    throw new MqError(
+      'PARTIAL',
+      `${what} was done on ${members.length - failed.length} of ${members.length} broker groups; it failed on ` +
+        failed.map(({ name, error }) => `${name} (${String(error.message)})`).join(', '),
+      { cause: failed[0]?.error },
+    );
+  }
+
+  /** Asks every broker group; at least one must know the thing, and the others may say that they do not. */
+  async #onOwners<Item>(
+    missing: string | readonly string[],
+    options: AdminCallOptions,
+    call: (member: Member, options: CallOptions) => Promise<Item[]>,
+  ): Promise<Item[]> {
+    const codes: readonly string[] = typeof missing === 'string' ? [missing] : missing;
+    let absent: unknown;
+    let found = false;
+    const items = await this.#onAll('the change', options, async (member, callWith) => {
+      try {
+        const answer = await call(member, callWith);
+        found = true;
+        return answer;
+      } catch (error) {
+        if (!isMqError(error) || !codes.includes(error.code)) throw error;
+        absent = error;
+        return [];
+      }
+    });
+    if (!found && absent !== undefined) throw absent;
+    return items;
+  }
+}
+
+function callOptions({ deadlineMs = DEADLINE_MS, signal }: AdminCallOptions): CallOptions {
+  return { deadlineMs, signal };
+}

@@ -1,0 +1,129 @@
+// A connection to a cluster, from which everything else is made.
+
+import { Admin } from './admin.ts';
+import { type Clock, systemClock } from './clock.ts';
+import { Consumer, type ConsumerOptions } from './consumer.ts';
+import { closedError, MqError } from './errors.ts';
+import { type EventListener, Events } from './events.ts';
+import { Producer, type ProducerOptions } from './producer.ts';
+import { PullConsumer, type PullConsumerOptions } from './pull-consumer.ts';
+import { Routes } from './routes.ts';
+import { Channels } from './transport/channels.ts';
+
+const DEFAULT_NAMESERVER = '127.0.0.1:9876';
+const ADDRESS = /^(\[[0-9a-fA-F:.%]+\]|[a-zA-Z0-9._-]+):\d{1,5}$/;
+
+/** Where the cluster is. */
+export interface ClientOptions {
+  /** Name servers, `host:port`, as a list or separated by commas. Default: TERN_NAMESERVER or 127.0.0.1:9876. */
+  readonly nameservers?: string | readonly string[];
+  /** Closes the client when it aborts. */
+  readonly signal?: AbortSignal;
+  /** Told of connections, routes and failures that no call reports. */
+  readonly onEvent?: EventListener;
+  /** Time, for tests. Default: the machine's. */
+  readonly clock?: Clock;
+}
+
+/**
+ * A connection to a cluster. Nothing is connected before it is used.
+ *
+ * ```ts
+ * await using client = new Client();
+ * const producer = client.producer();
+ * await producer.send('orders', { body: 'hello' });
+ * ```
+ */
+export class Client implements AsyncDisposable {
+  readonly #clock: Clock;
+  readonly #events = new Events();
+  readonly #channels = new Channels();
+  readonly #routes: Routes;
+  readonly #parts = new Set<{ close(options?: { drainMs?: number }): Promise<void> | void }>();
+  readonly #admin: Admin;
+  #closed: Promise<void> | undefined;
+
+  constructor(options: ClientOptions = {}) {
+    this.#clock = options.clock ?? systemClock;
+    if (options.onEvent !== undefined) this.#events.listen(options.onEvent);
+    this.#routes = new Routes(nameserversOf(options.nameservers), {
+      channels: this.#channels,
+      clock: this.#clock,
+      events: this.#events,
+    });
+    this.#admin = new Admin({ routes: this.#routes, channels: this.#channels });
+    options.signal?.addEventListener('abort', () => void this.close(), { once: true });
+  }
+
+  /** Tells a listener of events; the returned function stops that. */
+  onEvent(listener: EventListener): () => void {
+    return this.#events.listen(listener);
+  }
+
+  /** Makes a producer. */
+  producer(options: ProducerOptions = {}): Producer {
+    return this.#add(new Producer(options, this.#modules));
+  }
+
+  /** Makes a consumer of a group. */
+  consumer(group: string, options: ConsumerOptions = {}): Consumer {
+    return this.#add(new Consumer(group, options, this.#modules));
+  }
+
+  /** Makes a consumer that keeps its offsets itself. */
+  pullConsumer(options: PullConsumerOptions = {}): PullConsumer {
+    return this.#add(new PullConsumer(options, this.#modules));
+  }
+
+  /** Operators' calls. */
+  get admin(): Admin {
+    if (this.#closed !== undefined) throw closedError('client');
+    return this.#admin;
+  }
+
+  get #modules(): { routes: Routes; channels: Channels; clock: Clock; events: Events } {
+    return {
+      routes: this.#routes,
+      channels: this.#channels,
+      clock: this.#clock,
+      events: this.#events,
+    };
+  }
+
+  #add<Part extends { close(options?: { drainMs?: number }): Promise<void> | void }>(
+    part: Part,
+  ): Part {
+    if (this.#closed !== undefined) throw closedError('client');
+    this.#parts.add(part);
+    return part;
+  }
+
+  /** Closes everything that was made from it, each drained for at most so long, and then the connections. */
+  close(options: { readonly drainMs?: number } = {}): Promise<void> {
+    this.#closed ??= (async () => {
+      await Promise.all([...this.#parts].map((part) => part.close(options)));
+      this.#routes.close();
+      this.#channels.close();
+    })();
+    return this.#closed;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+}
+
+function nameserversOf(option: string | readonly string[] | undefined): string[] {
+  const given = option ?? process.env.TERN_NAMESERVER ?? DEFAULT_NAMESERVER;
+  const list = typeof given === 'string' ? given.split(',') : [...given];
+  const addresses = list.map((address) => address.trim()).filter((address) => address !== '');
+  const wrong = addresses.find((address) => !ADDRESS.test(address));
+  if (addresses.length === 0 || wrong !== undefined) {
+    throw new MqError(
+      'INVALID_OPTION',
+      `${wrong === undefined ? 'no name server is given' : `'${wrong}' is no host:port`}: set the option ` +
+        '`nameservers`, the flag --nameserver or the variable TERN_NAMESERVER, for example to 127.0.0.1:9876',
+    );
+  }
+  return addresses;
+}

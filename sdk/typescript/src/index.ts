@@ -1,0 +1,51 @@
+// The public surface of the SDK, and nothing else.
+
+export type { Admin, AdminCallOptions, ResetStep, ResetTarget } from './admin.ts';
+export { Client, type ClientOptions } from './client.ts';
+export type { Clock, Timer } from './clock.ts';
+export type { Consumer, ConsumerOptions } from './consumer.ts';
+export type { DeliveredMessage } from './delivered-message.ts';
+export { isMqError, MqError, type MqErrorOptions } from './errors.ts';
+export type { ClientEvent, EventListener } from './events.ts';
+export type { Frame, FrameConsumer, FrameHandler } from './frame-consumer.ts';
+export type { FrameReceipt, FrameSender } from './frame-sender.ts';
+export { type HandlerRun, type MessageHandler, Reject, RetryAfter } from './handler-run.ts';
+export type {
+  MessageOrigin,
+  OutgoingMessage,
+  QueueId,
+  QueueSelector,
+  Receipt,
+  SendOutcome,
+  StartPoint,
+} from './message.ts';
+export type { MessageStream } from './message-stream.ts';
+export type { OutgoingValue, Producer, ProducerOptions, SendOptions } from './producer.ts';
+export type {
+  PollOptions,
+  PullConsumer,
+  PullConsumerOptions,
+  TopicQueue,
+} from './pull-consumer.ts';
+export type { ReceivedMessage } from './received-message.ts';
+export {
+  type BodyCodec,
+  bytes,
+  defineTopic,
+  json,
+  type TopicHandle,
+  text,
+} from './topic-handle.ts';
+export type {
+  BrokerDescription,
+  ConsumerDescription,
+  GroupDescription,
+  GroupSettings,
+  ProgressDescription,
+  QueueDescription,
+  TopicDescription,
+  TopicSettings,
+} from './transport/descriptions.ts';
+export type { RouteBroker } from './transport/route.ts';
+export type { RecordSlice } from './wire/delivery.ts';
+export type { EncodedFrame } from './wire/frame.ts';

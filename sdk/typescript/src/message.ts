@@ -1,0 +1,61 @@
+// Messages as applications write and read them.
+
+/** A message to send. */
+export interface OutgoingMessage {
+  /** Payload, 1 byte to 4 MiB; text is sent as UTF-8. */
+  readonly body: Uint8Array | string;
+  /** Label that consumers filter by; at most 127 bytes, no `|`. */
+  readonly tag?: string;
+  /** Business keys, each 1 to 255 bytes. */
+  readonly keys?: readonly string[];
+  /** Free name-value pairs: at most 128, and 16 KiB together with tag and keys. */
+  readonly properties?: Readonly<Record<string, string>>;
+  /** Messages with the same key go to the same queue and keep their order. */
+  readonly orderingKey?: string;
+  /** The queue; default: by ordering key, or by turns. */
+  readonly queue?: QueueId | QueueSelector;
+}
+
+/** Names a queue of a topic. */
+export interface QueueId {
+  /** The broker group. */
+  readonly broker: string;
+  /** Queue of the topic on that broker group, from 0. */
+  readonly queueId: number;
+}
+
+/** Chooses one of a topic's queues, which come sorted by broker and number. */
+export type QueueSelector = (queues: readonly QueueId[]) => QueueId;
+
+/** Where a message was stored. */
+export interface Receipt {
+  /** Names the message in its cluster: 32 hexadecimal digits. */
+  readonly messageId: string;
+  /** The broker group that keeps it. */
+  readonly broker: string;
+  /** Its queue there. */
+  readonly queueId: number;
+  /** Its offset in the queue. */
+  readonly offset: number;
+}
+
+/** What became of one message of a batch. */
+export type SendOutcome =
+  | { readonly status: 'stored'; readonly receipt: Receipt }
+  | { readonly status: 'failed'; readonly error: Error };
+
+/** Where a moved message was before: a dead letter's origin. */
+export interface MessageOrigin {
+  readonly topic: string;
+  readonly queueId: number;
+  readonly offset: number;
+  /** The consumer group that gave it up. */
+  readonly group: string;
+  /** How often it was delivered. */
+  readonly attempts: number;
+  /** Why it was moved. */
+  readonly reason: string;
+}
+
+/** Where a consumer without progress starts: oldest kept, behind the newest, at a time, or at an offset. */
+export type StartPoint = 'first' | 'last' | Date | { readonly offset: number };

@@ -1,0 +1,327 @@
+// Reads queues by offset, with the offsets in the application's hands. Changes nothing on the broker, but for offsets
+// that are committed for a group.
+
+import type { Clock } from './clock.ts';
+import { pause } from './clock.ts';
+import { abortedError, closedError, isMqError, MqError } from './errors.ts';
+import type { QueueId, StartPoint } from './message.ts';
+import { ReceivedMessage } from './received-message.ts';
+import type { Routes } from './routes.ts';
+import type { TopicHandle } from './topic-handle.ts';
+import type { Channels } from './transport/channels.ts';
+import { broker } from './transport/methods.ts';
+import { targetOf } from './transport/subscription-opening.ts';
+import { readPull } from './wire/delivery.ts';
+
+const FIND_MS = 5000;
+const CALL_MS = 5000;
+const LONG_POLL_MS = 5000;
+const RETRY_MS = 200;
+const BYTES_MAX = 1 << 20;
+
+/** A queue of a topic. */
+export interface TopicQueue extends QueueId {
+  readonly topic: string;
+}
+
+/** How a pull consumer reads. */
+export interface PullConsumerOptions {
+  /** Which messages, by tag. Default: `*`. */
+  readonly tags?: string;
+}
+
+interface Position {
+  readonly queue: TopicQueue;
+  address: string;
+  offset: number;
+  paused: boolean;
+}
+
+/** How many messages to wait for, and how long. */
+export interface PollOptions {
+  /** Most messages. Default: 32. */
+  readonly max?: number;
+  /** How long to wait for the first one, in milliseconds. Default: 5,000. */
+  readonly waitMs?: number;
+  readonly signal?: AbortSignal;
+}
+
+/** Reads queues by offset; made by `Client.pullConsumer`. */
+export class PullConsumer implements AsyncDisposable {
+  readonly #options: PullConsumerOptions;
+  readonly #routes: Routes;
+  readonly #channels: Channels;
+  readonly #clock: Clock;
+  readonly #positions = new Map<string, Position>();
+  readonly #handles = new Map<string, TopicHandle<unknown>>();
+  readonly #closing = new AbortController();
+  #turn = 0;
+
+  constructor(
+    options: PullConsumerOptions,
+    modules: { routes: Routes; channels: Channels; clock: Clock },
+  ) {
+    this.#options = options;
+    this.#routes = modules.routes;
+    this.#channels = modules.channels;
+    this.#clock = modules.clock;
+  }
+
+  /** Reads these queues from these offsets, and no others any more. */
+  async assign(queues: readonly (TopicQueue & { readonly offset: number })[]): Promise<void> {
+    const found = await Promise.all(
+      queues.map(async ({ topic, broker: name, queueId, offset }) => ({
+        queue: { topic, broker: name, queueId },
+        address: await this.#address({ topic, broker: name, queueId }),
+        offset,
+        paused: false,
+      })),
+    );
+    this.#positions.clear();
+    for (const position of found) this.#positions.set(keyOf(position.queue), position);
+  }
+
+  /** Reads all queues that a topic has now, from a place on, beside what is read already. */
+  async assignTopic<Value>(
+    topic: string | TopicHandle<Value>,
+    from: StartPoint = 'first',
+  ): Promise<TopicQueue[]> {
+    const name = typeof topic === 'string' ? topic : topic.name;
+    if (typeof topic !== 'string') this.#handles.set(name, topic as TopicHandle<unknown>);
+    const { queues } = await this.#routes.find(name, { deadlineMs: FIND_MS });
+    const addresses = new Map(queues.map((queue) => [queue.broker, queue.address]));
+    const assigned: TopicQueue[] = [];
+    for (const [brokerName, address] of addresses) {
+      const { offsets } = await this.#channels
+        .get(address)
+        .unary(
+          broker.queryOffset,
+          { topic: name, target: targetOf(from) },
+          { deadlineMs: CALL_MS },
+        );
+      for (const { queueId, offset } of offsets) {
+        const queue = { topic: name, broker: brokerName, queueId };
+        const position = { queue, address, offset: Number(offset), paused: false };
+        this.#positions.set(keyOf(queue), position);
+        assigned.push(queue);
+      }
+    }
+    return assigned;
+  }
+
+  /** The queues that are read. */
+  get assigned(): TopicQueue[] {
+    return [...this.#positions.values()].map(({ queue }) => queue);
+  }
+
+  /** The offset that is read next. Throws QUEUE_NOT_ASSIGNED. */
+  position(queue: TopicQueue): number {
+    return this.#position(queue).offset;
+  }
+
+  /** Reads on from an offset, or from a place in the queue. */
+  async seek(queue: TopicQueue, to: number | StartPoint): Promise<void> {
+    const position = this.#position(queue);
+    position.offset = typeof to === 'number' ? to : await this.#offsetAt(position, to);
+  }
+
+  /** Does not read these queues until `resume`. */
+  pause(queues: readonly TopicQueue[]): void {
+    for (const queue of queues) this.#position(queue).paused = true;
+  }
+
+  /** Reads these queues again. */
+  resume(queues: readonly TopicQueue[]): void {
+    for (const queue of queues) this.#position(queue).paused = false;
+  }
+
+  /** Messages of the assigned queues by turns, or none when nothing has come in time. */
+  async poll<Value = unknown>(options: PollOptions = {}): Promise<ReceivedMessage<Value>[]> {
+    const { max = 32, waitMs = LONG_POLL_MS, signal } = options;
+    const untilMs = this.#clock.monotonicMs() + waitMs;
+    const closing = this.#closing.signal;
+    const either = signal === undefined ? closing : AbortSignal.any([signal, closing]);
+    for (;;) {
+      if (closing.aborted) throw closedError('pull consumer');
+      if (signal?.aborted) throw abortedError(signal);
+      const active = [...this.#positions.values()].filter(({ paused }) => !paused);
+      if (active.length === 0) {
+        throw new MqError('NOTHING_ASSIGNED', 'assign queues before polling, or resume some');
+      }
+      // All queues are asked at once without waiting; only when none has anything one of them is waited on.
+      for (let step = 0; step < active.length; step++) {
+        const position = active[this.#turn++ % active.length] as Position;
+        const messages = await this.#read<Value>(position, max, 0, either);
+        if (messages.length > 0) return messages;
+      }
+      const leftMs = untilMs - this.#clock.monotonicMs();
+      if (leftMs <= 0) return [];
+      const messages = await this.#waitForAny<Value>(active, max, leftMs, either);
+      if (messages.length > 0) return messages;
+      if (this.#clock.monotonicMs() >= untilMs) return [];
+    }
+  }
+
+  /** Long-polls all queues at once; the first that has something wins, and the others read nothing. */
+  async #waitForAny<Value>(
+    active: readonly Position[],
+    max: number,
+    waitMs: number,
+    signal: AbortSignal,
+  ): Promise<ReceivedMessage<Value>[]> {
+    const won = new AbortController();
+    const either = AbortSignal.any([signal, won.signal]);
+    let first: ReceivedMessage<Value>[] = [];
+    await Promise.all(
+      active.map(async (position) => {
+        const wait = Math.min(LONG_POLL_MS, waitMs);
+        // The position moves only for the winner.
+        const before = position.offset;
+        const messages = await this.#read<Value>(position, max, wait, either).catch((error) => {
+          if (won.signal.aborted) return [];
+          throw error;
+        });
+        if (messages.length === 0) return;
+        if (first.length > 0) position.offset = before;
+        else {
+          first = messages;
+          won.abort();
+        }
+      }),
+    );
+    return first;
+  }
+
+  async #read<Value>(
+    position: Position,
+    max: number,
+    waitMs: number,
+    signal: AbortSignal,
+  ): Promise<ReceivedMessage<Value>[]> {
+    const { queue, offset } = position;
+    const { topic, queueId, broker: brokerName } = queue;
+    let bytes: Buffer;
+    try {
+      bytes = await this.#channels.get(position.address).unaryBytes(
+        broker.pull,
+        {
+          topic,
+          queueId,
+          offset: BigInt(offset),
+          messagesMax: Math.min(4096, max),
+          bytesMax: BYTES_MAX,
+          waitMs: Math.floor(waitMs),
+          tags: this.#options.tags ?? '',
+        },
+        { deadlineMs: waitMs + CALL_MS, signal },
+      );
+    } catch (error) {
+      if (!isMqError(error) || !error.retryable) throw error;
+      // The broker is away: it may come back, or elsewhere.
+      await pause(this.#clock, RETRY_MS, signal);
+      position.address = await this.#address(queue).catch(() => position.address);
+      return [];
+    }
+    const { records, nextOffset } = readPull(bytes);
+    position.offset = nextOffset;
+    const handle = this.#handles.get(topic) as TopicHandle<Value> | undefined;
+    const place = { topic, broker: brokerName, attempt: 1 };
+    return records.map((slice) => new ReceivedMessage<Value>(slice, place, handle));
+  }
+
+  /** The messages one after the other, for ever. */
+  async *messages<Value = unknown>(
+    options: { readonly signal?: AbortSignal } = {},
+  ): AsyncGenerator<ReceivedMessage<Value>> {
+    while (!this.#closing.signal.aborted && !options.signal?.aborted) {
+      yield* await this.poll<Value>({ max: 256, ...options });
+    }
+  }
+
+  /** Keeps the positions of a topic's queues, as progress of a group, on the brokers. */
+  async commit(group: string): Promise<void> {
+    const commits = new Map<string, { address: string; topic: string; offsets: Position[] }>();
+    for (const position of this.#positions.values()) {
+      const key = `${position.queue.topic} ${position.address}`;
+      const entry = commits.get(key) ?? {
+        address: position.address,
+        topic: position.queue.topic,
+        offsets: [],
+      };
+      entry.offsets.push(position);
+      commits.set(key, entry);
+    }
+    for (const { address, topic, offsets } of commits.values()) {
+      const list = offsets.map(({ queue, offset }) => ({
+        queueId: queue.queueId,
+        offset: BigInt(offset),
+      }));
+      await this.#channels
+        .get(address)
+        .unary(broker.commitOffset, { group, topic, offsets: list }, { deadlineMs: CALL_MS });
+    }
+  }
+
+  /** Reads on where a group's progress stands; queues without progress stay where they are. */
+  async seekToCommitted(group: string): Promise<void> {
+    const topics = new Set([...this.#positions.values()].map(({ queue }) => queue.topic));
+    for (const topic of topics) {
+      const positions = [...this.#positions.values()].filter(({ queue }) => queue.topic === topic);
+      for (const address of new Set(positions.map((one) => one.address))) {
+        const { queues } = await this.#channels
+          .get(address)
+          .unary(broker.getOffset, { group, topic }, { deadlineMs: CALL_MS })
+          .catch((error: unknown) => {
+            if (isMqError(error, 'GROUP_NOT_FOUND')) return { queues: [] };
+            throw error;
+          });
+        for (const position of positions) {
+          const progress = queues.find(({ queueId }) => queueId === position.queue.queueId);
+          if (position.address === address && progress !== undefined) {
+            position.offset = Number(progress.floorOffset);
+          }
+        }
+      }
+    }
+  }
+
+  async #offsetAt({ queue, address }: Position, to: StartPoint): Promise<number> {
+    const { topic, queueId } = queue;
+    const { offsets } = await this.#channels
+      .get(address)
+      .unary(broker.queryOffset, { topic, queueId, target: targetOf(to) }, { deadlineMs: CALL_MS });
+    return Number(offsets[0]?.offset ?? 0n);
+  }
+
+  async #address({ topic, broker: name, queueId }: TopicQueue): Promise<string> {
+    const { queues } = await this.#routes.find(topic, { deadlineMs: FIND_MS });
+    const queue = queues.find((one) => one.broker === name && one.queueId === queueId);
+    if (queue !== undefined) return queue.address;
+    throw new MqError(
+      'QUEUE_NOT_FOUND',
+      `topic ${topic} has no queue ${queueId} on broker ${name}`,
+    );
+  }
+
+  #position(queue: TopicQueue): Position {
+    const position = this.#positions.get(keyOf(queue));
+    if (position !== undefined) return position;
+    throw new MqError(
+      'QUEUE_NOT_ASSIGNED',
+      `queue ${queue.queueId} of ${queue.topic} on ${queue.broker} is not read; assign it first`,
+    );
+  }
+
+  /** Stops reading. */
+  close(): void {
+    this.#closing.abort();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.close();
+  }
+}
+
+function keyOf({ topic, broker: name, queueId }: TopicQueue): string {
+  return `${topic} ${name} ${queueId}`;
+}

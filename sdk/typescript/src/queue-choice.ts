@@ -1,0 +1,32 @@
+// Which queue a message goes to. Pure.
+
+import type { RouteQueue } from './transport/route.ts';
+
+/** FNV-1a, 32 bits, over the key's UTF-8 bytes: how every client finds the queue of an ordering key. */
+export function keyHash(key: string): number {
+  let hash = 0x811c9dc5;
+  for (const byte of Buffer.from(key)) hash = Math.imul(hash ^ byte, 0x01000193);
+  return hash >>> 0;
+}
+
+/** The queue of an ordering key: its hash modulo the number of queues, in the order of broker and number. */
+export function queueOfKey(queues: readonly RouteQueue[], key: string): RouteQueue {
+  return queues[keyHash(key) % queues.length] as RouteQueue;
+}
+
+/**
+ * The next queue by turns: one whose broker is neither suspect nor unreachable, if there is one.
+ *
+ * @param turn grows from call to call
+ */
+export function queueOfTurn(
+  queues: readonly RouteQueue[],
+  turn: number,
+  unreachable: (address: string) => boolean,
+): RouteQueue {
+  for (let step = 0; step < queues.length; step++) {
+    const queue = queues[(turn + step) % queues.length] as RouteQueue;
+    if (!queue.suspect && !unreachable(queue.address)) return queue;
+  }
+  return queues[turn % queues.length] as RouteQueue;
+}

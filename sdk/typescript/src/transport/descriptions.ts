@@ -1,0 +1,209 @@
+// What operators see, as plain objects: numbers instead of bigints, names instead of codes.
+
+import type {
+  ConsumerDescription as ConsumerMessage,
+  DescribeBrokerResponse,
+  Group,
+  QueueProgress as ProgressMessage,
+  Topic,
+} from '@ternmq/proto/gen/ternmq/broker/v1/broker_pb';
+
+/** Settings of a topic; what is absent takes the broker's default, or keeps its value in a change. */
+export interface TopicSettings {
+  /** Queues on each broker group, 1 to 1024. */
+  readonly queues?: number;
+  /** How long messages are kept at least, in milliseconds; 0 is the broker's default. */
+  readonly retentionMs?: number;
+  /** Bytes of each queue's newest messages that are kept; 0 is no limit. */
+  readonly retentionBytes?: number;
+}
+
+/** A topic on one broker group. */
+export interface TopicDescription {
+  readonly name: string;
+  readonly broker: string;
+  readonly topicId: number;
+  readonly settings: Required<TopicSettings>;
+  readonly createdMs: number;
+}
+
+/** A queue of a topic. */
+export interface QueueDescription {
+  readonly broker: string;
+  readonly queueId: number;
+  readonly beginOffset: number;
+  readonly endOffset: number;
+  readonly lastStoreTimeMs: number;
+}
+
+/** Settings of a consumer group; what is absent takes the default, or keeps its value in a change. */
+export interface GroupSettings {
+  /** Deliveries of a message before it moves to the dead-letter topic. */
+  readonly attemptsMax?: number;
+  /** Pauses before the second, third, … delivery, in milliseconds. */
+  readonly retryDelaysMs?: readonly number[];
+  /** How long a delivered message may stay unsettled, in milliseconds. */
+  readonly leaseMs?: number;
+}
+
+/** A consumer group on one broker group. */
+export interface GroupDescription {
+  readonly name: string;
+  readonly broker: string;
+  readonly settings: Required<GroupSettings>;
+  readonly createdMs: number;
+}
+
+/** How far a group is in one queue. */
+export interface ProgressDescription {
+  readonly topic: string;
+  readonly broker: string;
+  readonly queueId: number;
+  /** The broadcasting member whose progress it is; empty for the group's own. */
+  readonly consumerId: string;
+  readonly floorOffset: number;
+  readonly nextOffset: number;
+  readonly beginOffset: number;
+  readonly endOffset: number;
+  readonly inFlight: number;
+  readonly waitingForRetry: number;
+  readonly lag: number;
+}
+
+/** A consumer that is connected. */
+export interface ConsumerDescription {
+  readonly broker: string;
+  readonly consumerId: string;
+  readonly address: string;
+  readonly mode: 'clustering' | 'broadcasting';
+  readonly subscriptions: readonly { readonly topic: string; readonly tags: string }[];
+}
+
+/** A broker, as it tells of itself. */
+export interface BrokerDescription {
+  readonly name: string;
+  readonly id: number;
+  readonly version: string;
+  readonly uptimeMs: number;
+  readonly flushMode: string;
+  readonly logStartPosition: number;
+  readonly writtenPosition: number;
+  readonly durablePosition: number;
+  readonly statePosition: number;
+  readonly diskFreeBytes: number;
+  readonly diskTotalBytes: number;
+  readonly acceptingSends: boolean;
+  readonly topics: number;
+  readonly groups: number;
+  readonly corruptRanges: number;
+}
+
+/** Describes a topic. */
+export function topicOf(broker: string, topic: Topic): TopicDescription {
+  return {
+    name: topic.name,
+    broker,
+    topicId: topic.topicId,
+    settings: {
+      queues: topic.settings?.queues ?? 0,
+      retentionMs: Number(topic.settings?.retentionMs ?? 0n),
+      retentionBytes: Number(topic.settings?.retentionBytes ?? 0n),
+    },
+    createdMs: Number(topic.createdMs),
+  };
+}
+
+/** Describes a group. */
+export function groupOf(broker: string, group: Group): GroupDescription {
+  return {
+    name: group.name,
+    broker,
+    settings: {
+      attemptsMax: group.settings?.attemptsMax ?? 0,
+      retryDelaysMs: group.settings?.retryDelaysMs ?? [],
+      leaseMs: group.settings?.leaseMs ?? 0,
+    },
+    createdMs: Number(group.createdMs),
+  };
+}
+
+/** Describes progress. */
+export function progressOf(
+  broker: string,
+  topic: string,
+  consumerId: string,
+  message: ProgressMessage,
+): ProgressDescription {
+  return {
+    topic,
+    broker,
+    queueId: message.queueId,
+    consumerId,
+    floorOffset: Number(message.floorOffset),
+    nextOffset: Number(message.nextOffset),
+    beginOffset: Number(message.beginOffset),
+    endOffset: Number(message.endOffset),
+    inFlight: Number(message.inFlight),
+    waitingForRetry: Number(message.waitingForRetry),
+    lag: Number(message.lag),
+  };
+}
+
+/** Describes a consumer. */
+export function consumerOf(broker: string, message: ConsumerMessage): ConsumerDescription {
+  const BROADCASTING = 2;
+  return {
+    broker,
+    consumerId: message.consumerId,
+    address: message.address,
+    mode: message.mode === BROADCASTING ? 'broadcasting' : 'clustering',
+    subscriptions: message.subscriptions.map(({ topic, tags }) => ({ topic, tags: tags || '*' })),
+  };
+}
+
+/** Describes a broker. */
+export function brokerDescription(message: DescribeBrokerResponse): BrokerDescription {
+  return {
+    name: message.name,
+    id: message.id,
+    version: message.version,
+    uptimeMs: Number(message.uptimeMs),
+    flushMode: message.flushMode,
+    logStartPosition: Number(message.logStartPosition),
+    writtenPosition: Number(message.writtenPosition),
+    durablePosition: Number(message.durablePosition),
+    statePosition: Number(message.statePosition),
+    diskFreeBytes: Number(message.diskFreeBytes),
+    diskTotalBytes: Number(message.diskTotalBytes),
+    acceptingSends: message.acceptingSends,
+    topics: message.topics,
+    groups: message.groups,
+    corruptRanges: message.corruptRanges,
+  };
+}
+
+/** A topic's settings as the broker takes them. */
+export function topicSettings(settings: TopicSettings): {
+  queues: number;
+  retentionMs: bigint;
+  retentionBytes: bigint;
+} {
+  return {
+    queues: settings.queues ?? 0,
+    retentionMs: BigInt(settings.retentionMs ?? 0),
+    retentionBytes: BigInt(settings.retentionBytes ?? 0),
+  };
+}
+
+/** A group's settings as the broker takes them. */
+export function groupSettings(settings: GroupSettings): {
+  attemptsMax: number;
+  retryDelaysMs: number[];
+  leaseMs: number;
+} {
+  return {
+    attemptsMax: settings.attemptsMax ?? 0,
+    retryDelaysMs: [...(settings.retryDelaysMs ?? [])],
+    leaseMs: settings.leaseMs ?? 0,
+  };
+}

@@ -1,0 +1,75 @@
+// A topic's route: its queues, and where each is written to.
+
+import {
+  type BrokerDescription,
+  BrokerRole,
+  BrokerState,
+  type Route as RouteMessage,
+} from '@ternmq/proto/gen/ternmq/nameserver/v1/nameserver_pb';
+import type { QueueId } from '../message.ts';
+
+/** A queue, and the broker that accepts messages for it. */
+export interface RouteQueue extends QueueId {
+  /** Address of the broker group's master. */
+  readonly address: string;
+  /** The name server has lost touch with the master: others first. */
+  readonly suspect: boolean;
+}
+
+/** Where a topic is. */
+export interface Route {
+  readonly topic: string;
+  /** The topic does not exist yet: these are places where it may be created. */
+  readonly provisional: boolean;
+  /** Sorted by broker and number. */
+  readonly queues: readonly RouteQueue[];
+}
+
+/** A broker as the name server knows it. */
+export interface RouteBroker {
+  readonly name: string;
+  readonly id: number;
+  readonly address: string;
+  readonly master: boolean;
+  readonly suspect: boolean;
+  readonly cluster: string;
+  readonly version: string;
+  readonly topics: number;
+  readonly silenceMs: number;
+}
+
+/** Reads a route as the name server sends it. */
+export function routeOf(message: RouteMessage): Route {
+  const groups = message.groups.toSorted((one, other) =>
+    one.brokerName < other.brokerName ? -1 : 1,
+  );
+  const list: RouteQueue[] = [];
+  for (const { brokerName, brokers, queues } of groups) {
+    const master = brokers.find(({ role }) => role === BrokerRole.MASTER);
+    if (master === undefined) continue;
+    const suspect = master.state === BrokerState.SUSPECT;
+    for (let queueId = 0; queueId < (queues?.queues ?? 0); queueId++) {
+      list.push({ broker: brokerName, queueId, address: master.address, suspect });
+    }
+  }
+  return { topic: message.topic, provisional: false, queues: list };
+}
+
+/** A broker as the name server describes it. */
+export function brokerOf({ broker, topics, silenceMs }: BrokerDescription): RouteBroker[] {
+  if (broker === undefined) return [];
+  const { name, id, address, role, state, cluster, version } = broker;
+  return [
+    {
+      name,
+      id,
+      address,
+      master: role === BrokerRole.MASTER,
+      suspect: state === BrokerState.SUSPECT,
+      cluster,
+      version,
+      topics,
+      silenceMs: Number(silenceMs),
+    },
+  ];
+}

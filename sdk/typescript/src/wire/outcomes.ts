@@ -1,0 +1,68 @@
+// Reads ProduceResponse: what became of frames.
+
+import { FieldReader } from './varint.ts';
+
+/** What became of one frame. */
+export interface Outcome {
+  frameId: number;
+  queueId: number;
+  baseOffset: number;
+  topicId: number;
+  /** Empty when the frame was stored. */
+  reason: string;
+  message: string;
+  /** Only when the messages are not next to each other: index and offset of each stretch's first one. */
+  parts: { firstIndex: number; offset: number }[] | undefined;
+}
+
+/** Calls with every outcome of a response, in order. The object is used again for the next one. */
+export function readOutcomes(bytes: Buffer, visit: (outcome: Outcome) => void): void {
+  const reader = new FieldReader(bytes);
+  while (reader.more) {
+    const tag = reader.varint();
+    if (tag !== 0x0a) {
+      reader.skip(tag);
+      continue;
+    }
+    const { start, end } = reader.skipBytes();
+    visit(readOutcome(new FieldReader(bytes, start, end)));
+  }
+}
+
+function readOutcome(reader: FieldReader): Outcome {
+  const outcome: Outcome = {
+    frameId: 0,
+    queueId: 0,
+    baseOffset: 0,
+    topicId: 0,
+    reason: '',
+    message: '',
+    parts: undefined,
+  };
+  while (reader.more) {
+    const tag = reader.varint();
+    if (tag === 0x0d) outcome.frameId = reader.fixed32();
+    else if (tag === 0x15) outcome.queueId = reader.fixed32();
+    else if (tag === 0x19) outcome.baseOffset = reader.fixed64();
+    else if (tag === 0x25) outcome.topicId = reader.fixed32();
+    else if (tag === 0x2a) outcome.reason = reader.text();
+    else if (tag === 0x32) outcome.message = reader.text();
+    else if (tag === 0x3a) {
+      const { start, end } = reader.skipBytes();
+      outcome.parts ??= [];
+      outcome.parts.push(readPart(new FieldReader(reader.bytes, start, end)));
+    } else reader.skip(tag);
+  }
+  return outcome;
+}
+
+function readPart(reader: FieldReader): { firstIndex: number; offset: number } {
+  const part = { firstIndex: 0, offset: 0 };
+  while (reader.more) {
+    const tag = reader.varint();
+    if (tag === 0x0d) part.firstIndex = reader.fixed32();
+    else if (tag === 0x11) part.offset = reader.fixed64();
+    else reader.skip(tag);
+  }
+  return part;
+}
