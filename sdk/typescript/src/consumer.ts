@@ -124,7 +124,7 @@ export class Consumer implements AsyncDisposable {
     }, run);
     run.onClose = async (drainMs) => {
       await run.drain(drainMs);
-      set.close();
+      await set.close();
     };
     this.#closers.add((drainMs) => run.close({ drainMs }));
     return run;
@@ -138,7 +138,7 @@ export class Consumer implements AsyncDisposable {
       stream.add(message as DeliveredMessage<Value>, credit);
     }, stream);
     stream.onClose = () => set.close();
-    this.#closers.add(async () => stream.close());
+    this.#closers.add(() => stream.close());
     return stream;
   }
 
@@ -178,7 +178,7 @@ export class Consumer implements AsyncDisposable {
       refused: (error) => frames.fail(error),
     });
     frames.onClose = () => set.close();
-    this.#closers.add(async () => frames.close());
+    this.#closers.add(() => frames.close());
     return frames;
   }
 

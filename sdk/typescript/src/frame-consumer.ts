@@ -27,7 +27,7 @@ export class FrameConsumer {
   readonly #ended = Promise.withResolvers<void>();
   #closed = false;
   /** Set by the consumer: ends the streams. */
-  onClose: () => void = () => {};
+  onClose: () => Promise<void> = async () => {};
 
   constructor(handler: FrameHandler) {
     this.#handler = handler;
@@ -60,14 +60,14 @@ export class FrameConsumer {
   /** The broker refuses the subscription. */
   fail(error: MqError): void {
     this.#ended.reject(error);
-    this.close();
+    void this.close();
   }
 
   /** Ends the streams. */
-  close(): void {
+  async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
-    this.onClose();
+    await this.onClose();
     this.#ended.resolve();
   }
 }

@@ -18,11 +18,11 @@ export class MessageStream<Value>
   #error: MqError | undefined;
   #closed = false;
   /** Set by the consumer: ends the streams. */
-  onClose: () => void = () => {};
+  onClose: () => Promise<void> = async () => {};
 
   constructor(signal: AbortSignal | undefined) {
     if (signal?.aborted) this.#closed = true;
-    signal?.addEventListener('abort', () => this.close(), { once: true });
+    signal?.addEventListener('abort', () => void this.close(), { once: true });
   }
 
   /** Takes a delivered message; `credit` is called when the application gets it. */
@@ -60,24 +60,24 @@ export class MessageStream<Value>
 
   /** Ends the iteration, as leaving a `for await` loop does. */
   async return(): Promise<IteratorResult<DeliveredMessage<Value>>> {
-    this.close();
+    await this.close();
     return { done: true, value: undefined };
   }
 
   /** Hands back what was not taken and ends the streams; what was taken can no longer be settled here. */
-  close(): void {
+  async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
     for (const { message } of this.#waiting.splice(0)) message.giveBack();
-    this.onClose();
     this.#wake?.();
+    await this.onClose();
   }
 
   [Symbol.asyncIterator](): this {
     return this;
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
-    this.close();
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
   }
 }

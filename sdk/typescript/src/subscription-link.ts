@@ -45,6 +45,8 @@ const FATAL = new Set([
   'GROUP_NOT_FOUND',
   'REPLACED',
 ]);
+/** How long the broker may take to answer the end of a stream, in milliseconds. */
+const END_MS_MAX = 1000;
 /** Most settlements that wait for a stream; older ones are given up, and their messages come again. */
 const SETTLEMENTS_MAX = 10_000;
 
@@ -66,6 +68,7 @@ export class SubscriptionLink {
   #settlements: Settlement[] = [];
   #scheduled = false;
   #closed = false;
+  readonly #ended = Promise.withResolvers<void>();
 
   constructor(
     brokerName: string,
@@ -178,7 +181,10 @@ export class SubscriptionLink {
   #lost(stream: ByteStream, error: MqError | undefined): void {
     if (this.#stream !== stream) return;
     this.#stream = undefined;
-    if (this.#closed) return;
+    if (this.#closed) {
+      this.#ended.resolve();
+      return;
+    }
     this.#events.emit({
       type: 'disconnected',
       address: this.address,
@@ -186,19 +192,27 @@ export class SubscriptionLink {
     });
     if (error !== undefined && FATAL.has(error.code)) {
       this.#closed = true;
+      this.#ended.resolve();
       this.#observer.refused(error);
       return;
     }
     this.#reconnect = this.#clock.setTimer(this.#backOff.next(), () => this.#open());
   }
 
-  /** Sends what is left to say and ends the stream: the broker frees what is still leased. */
-  close(): void {
-    if (this.#closed) return;
+  /** Sends what is left to say and ends the stream: the broker frees what is still leased. Resolves when it has. */
+  close(): Promise<void> {
+    if (this.#closed) return this.#ended.promise;
     this.flush();
     this.#closed = true;
     this.#reconnect?.cancel();
-    this.#stream?.end();
-    this.#stream = undefined;
+    if (this.#stream === undefined) this.#ended.resolve();
+    else {
+      this.#stream.end();
+      this.#clock.setTimer(END_MS_MAX, () => {
+        this.#stream?.cancel();
+        this.#ended.resolve();
+      });
+    }
+    return this.#ended.promise;
   }
 }

@@ -91,7 +91,7 @@ export class SubscriptionSet {
     }
     for (const [key, link] of this.#links) {
       if (keys.has(key)) continue;
-      link.close();
+      void link.close();
       this.#links.delete(key);
     }
   }
@@ -101,13 +101,14 @@ export class SubscriptionSet {
     for (const link of this.#links.values()) link.flush();
   }
 
-  /** Ends all streams. */
-  close(): void {
+  /** Ends all streams; resolves when the brokers know. */
+  async close(): Promise<void> {
     this.#closed = true;
     for (const stop of this.#stop) stop();
     for (const timer of this.#timers) timer.cancel();
-    for (const link of this.#links.values()) link.close();
+    const links = [...this.#links.values()];
     this.#links.clear();
+    await Promise.all(links.map((link) => link.close()));
   }
 }
 

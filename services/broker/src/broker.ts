@@ -47,6 +47,8 @@ export interface BrokerModules {
   readonly version: string;
   /** Called when the broker can no longer keep its promises: the process must end at once. */
   readonly fatal: (error: Error) => void;
+  /** Where its metrics are shown. Default: a registry of its own. */
+  readonly registry?: Registry;
   /** Opens the state store in a folder. Default: LMDB. */
   readonly openStore?: (folder: string) => StateStore;
 }
@@ -186,7 +188,7 @@ export class Broker {
       writer.start();
       retention.start();
 
-      const registry = new Registry();
+      const registry = modules.registry ?? new Registry();
       const server = new GrpcServer();
       const streams: ReadonlyMap<string, SubscribeStream> = addBrokerService(server, options.name, {
         topics,

@@ -15,3 +15,4 @@ export * from './monitoring.ts';
 export * from './process.ts';
 export * from './process-metrics.ts';
 export * from './random.ts';
+export * from './units.ts';

@@ -223,6 +223,11 @@ export class Delivery {
     this.#deliveries.delete(progress.id);
   }
 
+  /** Resolves when what is there to deliver of a progress has been read from the disk. */
+  async loaded(progress: TopicProgress): Promise<void> {
+    await this.#deliveries.get(progress.id)?.loaded();
+  }
+
   /** A consumer can take more: it granted credit, or its connection is free again. */
   ready(progress: TopicProgress): void {
     this.#deliveries.get(progress.id)?.pump();

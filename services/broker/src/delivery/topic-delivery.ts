@@ -61,6 +61,8 @@ export class TopicDelivery implements QueueReader {
   readonly #loading = new Set<Queue>();
   #watched: Queue[] = [];
   #pumping = false;
+  /** Who waits until nothing is read from the disk any more. */
+  #loadWaiters: (() => void)[] = [];
 
   constructor(
     options: { topic: Topic; progress: TopicProgress; filter: TagFilter },
@@ -122,6 +124,12 @@ export class TopicDelivery implements QueueReader {
     this.#retrying.add(queueId);
     const queue = this.topic.queues[queueId];
     if (queue !== undefined) this.#ready.add(queue);
+  }
+
+  /** Resolves when what is there to deliver has been read from the disk. */
+  loaded(): Promise<void> {
+    if (this.#loading.size === 0) return Promise.resolve();
+    return new Promise((resolve) => this.#loadWaiters.push(resolve));
   }
 
   /** Delivers as much as consumers have credit for. */
@@ -292,6 +300,8 @@ export class TopicDelivery implements QueueReader {
       this.#loading.delete(queue);
       this.#ready.add(queue);
       this.pump();
+      if (this.#loading.size > 0) return;
+      for (const wake of this.#loadWaiters.splice(0)) wake();
     };
     this.#log.load(position, length).then(again, (error: Error) => {
       this.#logger.error({ error, position }, 'old messages cannot be read from the disk');

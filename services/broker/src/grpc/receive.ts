@@ -88,7 +88,10 @@ export function receive(modules: {
     if (signal.aborted) return Buffer.alloc(0);
     signal.addEventListener('abort', giveUp);
     delivery.attach(progress, topic, filter, call);
-    const timer = clock.setTimer(waitMs, giveUp);
+    // What is there is not missed because it has to be read from the disk first.
+    const lastCall = (): void => void delivery.loaded(progress).then(giveUp);
+    if (waitMs <= 0) lastCall();
+    const timer = clock.setTimer(waitMs, lastCall);
     try {
       return await call.frame;
     } finally {

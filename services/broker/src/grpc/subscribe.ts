@@ -12,7 +12,7 @@ import {
   SubscriptionMode,
   type SubscriptionOpening,
 } from '@ternmq/proto/gen/ternmq/broker/v1/broker_pb';
-import { failStream, type Logger, TernError } from '@ternmq/runtime';
+import { type Clock, failStream, type Logger, TernError } from '@ternmq/runtime';
 import type { GroupCatalog } from '../catalog/group-catalog.ts';
 import type { TopicCatalog } from '../catalog/topic-catalog.ts';
 import type { Consumer } from '../delivery/consumer.ts';
@@ -42,6 +42,7 @@ export interface SubscribeModules {
   readonly topics: TopicCatalog;
   readonly groups: GroupCatalog;
   readonly delivery: Delivery;
+  readonly clock: Clock;
   readonly logger: Logger;
 }
 
@@ -88,8 +89,11 @@ export class SubscribeStream implements Consumer {
       this.#pump();
     });
     call.on('end', () => {
-      this.#close(true);
-      call.end();
+      // A connection that breaks ends the stream, too, and only then tells that it was cancelled.
+      modules.clock.defer(() => {
+        this.#close(!call.cancelled);
+        call.end();
+      });
     });
     call.on('cancelled', () => this.#close(false));
     call.on('error', () => this.#close(false));
