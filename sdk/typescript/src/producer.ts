@@ -50,6 +50,8 @@ export class Producer implements AsyncDisposable {
   readonly #roomWaiters: (() => void)[] = [];
   readonly #sweep: Timer;
   #bytes = 0;
+  /** Messages that wait for a route or for room. */
+  #later = 0;
   #closed = false;
   /** Messages sent one-way that failed. */
   oneWayFailures = 0;
@@ -139,7 +141,11 @@ export class Producer implements AsyncDisposable {
     if (room && route !== undefined && route.queues.length > 0) {
       return this.#enqueue(topic, route, message, untilMs, signal);
     }
-    return this.#sendLater(topic, message, untilMs, signal);
+    this.#later++;
+    return this.#sendLater(topic, message, untilMs, signal).finally(() => {
+      this.#later--;
+      this.#roomWaiters.shift()?.();
+    });
   }
 
   async #sendLater(
@@ -151,7 +157,6 @@ export class Producer implements AsyncDisposable {
     const leftMs = (): number => untilMs - this.#clock.monotonicMs();
     const route = await this.#routes.find(topic, { deadlineMs: leftMs(), signal }, true);
     while (this.#bytes >= this.#options.inFlightBytesMax) await this.#room(leftMs(), signal);
-    if (this.#closed) throw closedError('producer');
     return this.#enqueue(topic, route, message, untilMs, signal);
   }
 
@@ -330,7 +335,7 @@ export class Producer implements AsyncDisposable {
     if (this.#closed) return;
     this.#closed = true;
     const untilMs = this.#clock.monotonicMs() + (options.drainMs ?? this.#options.deadlineMs);
-    while (this.#bytes > 0 && this.#clock.monotonicMs() < untilMs) {
+    while (this.#bytes + this.#later > 0 && this.#clock.monotonicMs() < untilMs) {
       await this.#room(untilMs - this.#clock.monotonicMs(), undefined).catch(() => {});
     }
     for (const sender of this.#senders.values()) sender.expire(Number.POSITIVE_INFINITY);

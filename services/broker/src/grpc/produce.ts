@@ -53,6 +53,8 @@ export class ProduceStreams {
   readonly #pending = new PendingFrames();
   readonly #streams = new Set<ProduceStream>();
   #releasing = false;
+  /** Who waits until every frame is answered. */
+  #drained: (() => void) | undefined;
 
   constructor(modules: { log: CommitLog; appender: FrameAppender; clock: Clock }) {
     this.#log = modules.log;
@@ -149,6 +151,10 @@ export class ProduceStreams {
   /** The log has become visible further. */
   advanced(): void {
     this.#pending.release(this.#log.visible);
+    if (this.#drained !== undefined) {
+      if (this.#pending.size === 0) this.#drained();
+      return;
+    }
     if (this.#log.congested) return;
     for (const { call, clogged } of this.#streams) {
       if (!clogged && call.isPaused()) call.resume();
@@ -158,9 +164,15 @@ export class ProduceStreams {
   /** Reads no more frames; resolves when those that were read are answered, or after the grace. */
   async stop(graceMs: number): Promise<void> {
     for (const { call } of this.#streams) call.removeAllListeners('data').pause();
-    const untilMs = this.#clock.monotonicMs() + graceMs;
-    while (this.#pending.size > 0 && this.#clock.monotonicMs() < untilMs)
-      await this.#clock.sleep(10);
+    if (this.#pending.size > 0) {
+      await new Promise<void>((resolve) => {
+        const timer = this.#clock.setTimer(graceMs, resolve);
+        this.#drained = () => {
+          timer.cancel();
+          resolve();
+        };
+      });
+    }
     for (const { call } of this.#streams) call.end();
   }
 }

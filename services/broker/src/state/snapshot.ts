@@ -65,7 +65,7 @@ export async function writeSnapshot(
         count++;
         if (bytes >= PART_BYTES) {
           writePart();
-          await clock.sleep(1);
+          await new Promise<void>((resolve) => clock.defer(resolve));
         }
       }
     }
