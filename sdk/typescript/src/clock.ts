@@ -1,4 +1,4 @@
-// The SDK's only source of time.
+// The SDK's only source of time, and of the randomness that goes with waiting.
 
 /** Something that will happen later. */
 export interface Timer {
@@ -18,12 +18,15 @@ export interface Clock {
   every(intervalMs: number, callback: () => void): Timer;
 }
 
-/** The machine's clock. Timers do not keep the process alive; open connections do. */
+/**
+ * The machine's clock. A timer keeps the process alive: somebody waits for what it will bring. What is done again and
+ * again does not.
+ */
 export const systemClock: Clock = {
   nowMs: () => Date.now(),
   monotonicMs: () => performance.now(),
   setTimer(delayMs, callback) {
-    const timer = setTimeout(callback, delayMs).unref();
+    const timer = setTimeout(callback, delayMs);
     return { cancel: () => clearTimeout(timer) };
   },
   every(intervalMs, callback) {
@@ -69,4 +72,14 @@ export class BackOff {
   reset(): void {
     this.#nextMs = this.#firstMs;
   }
+}
+
+/** A whole number from 0 to below `count`, any of them alike. */
+export function randomBelow(count: number): number {
+  return Math.floor(Math.random() * count);
+}
+
+/** The moment so many milliseconds from now, as gRPC takes it. */
+export function deadlineIn(ms: number): Date {
+  return new Date(Date.now() + ms);
 }

@@ -1,6 +1,6 @@
 // Sends messages. Batches by itself, waits when too much is under way, tries again, and sends nothing twice.
 
-import type { Clock, Timer } from './clock.ts';
+import { type Clock, randomBelow, type Timer } from './clock.ts';
 import { abortedError, closedError, isMqError, MqError } from './errors.ts';
 import type { Events } from './events.ts';
 import { FrameSender } from './frame-sender.ts';
@@ -254,7 +254,7 @@ export class Producer implements AsyncDisposable {
     // Messages of one run of code stay together, as one frame; the next run takes the next queue.
     let turn = this.#turns.get(topic);
     if (turn === undefined) {
-      turn = Math.floor(Math.random() * queues.length);
+      turn = randomBelow(queues.length);
       this.#turns.set(topic, turn);
     }
     this.#turnSoon(topic);

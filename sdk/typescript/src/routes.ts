@@ -1,7 +1,7 @@
 // Where topics are. Routes are asked for once and then watched at one name server, picked at random; when it
 // fails another one is taken, and the routes known so far stay good meanwhile.
 
-import { BackOff, type Clock, pause, type Timer } from './clock.ts';
+import { BackOff, type Clock, pause, randomBelow, type Timer } from './clock.ts';
 import { abortedError, isMqError, MqError } from './errors.ts';
 import type { Events } from './events.ts';
 import type { QueueId } from './message.ts';
@@ -42,7 +42,7 @@ export class Routes {
     this.#channels = modules.channels;
     this.#clock = modules.clock;
     this.#events = modules.events;
-    this.#server = Math.floor(Math.random() * nameservers.length);
+    this.#server = randomBelow(nameservers.length);
   }
 
   /** The route of a topic as it is known; undefined before it was found. */

@@ -208,10 +208,11 @@ export class SubscriptionLink {
     if (this.#stream === undefined) this.#ended.resolve();
     else {
       this.#stream.end();
-      this.#clock.setTimer(END_MS_MAX, () => {
+      const timer = this.#clock.setTimer(END_MS_MAX, () => {
         this.#stream?.cancel();
         this.#ended.resolve();
       });
+      void this.#ended.promise.then(() => timer.cancel());
     }
     return this.#ended.promise;
   }

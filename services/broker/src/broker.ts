@@ -14,7 +14,7 @@ import {
 } from '@ternmq/runtime';
 import { GroupCatalog } from './catalog/group-catalog.ts';
 import { TopicCatalog } from './catalog/topic-catalog.ts';
-import type { BrokerOptions } from './config.ts';
+import { type BrokerOptions, SEGMENT_BYTES_MIN } from './config.ts';
 import { Collector } from './delivery/collect.ts';
 import { DeadLetters } from './delivery/dead-letters.ts';
 import { Delivery } from './delivery/delivery.ts';
@@ -25,7 +25,7 @@ import { FrameAppender } from './grpc/append-frame.ts';
 import { ProduceStreams } from './grpc/produce.ts';
 import { addBrokerService } from './grpc/service.ts';
 import type { SubscribeStream } from './grpc/subscribe.ts';
-import { LOG_DEFAULTS } from './log/commit-log.ts';
+import { LOG_DEFAULTS } from './log/log-options.ts';
 import { registerBrokerMetrics } from './metrics.ts';
 import { Registration } from './registration.ts';
 import { Retention } from './retention.ts';
@@ -112,7 +112,7 @@ export class Broker {
         {
           ...LOG_DEFAULTS,
           folder: options.data,
-          segmentBytes: options.segmentSize,
+          segmentBytes: await segmentBytes(options, disk),
           flushMode: options.flush,
           flushIntervalMs: options.flushInterval,
         },
@@ -292,6 +292,13 @@ export class Broker {
     })();
     return this.#closed;
   }
+}
+
+/** The size of segments: as asked for, but a disk holds at least 16 of them, so that old ones can go. */
+async function segmentBytes(options: BrokerOptions, disk: Disk): Promise<number> {
+  const { totalBytes } = await disk.space(options.data);
+  const share = 2 ** Math.floor(Math.log2(totalBytes / 16));
+  return Math.min(options.segmentSize, Math.max(SEGMENT_BYTES_MIN, share));
 }
 
 function tellRecovery({ recovery, rebuilt }: OpenedState, logger: Logger, tookMs: number): void {

@@ -1,9 +1,12 @@
 // The options of a broker. Each is a flag, an environment variable and a key of the configuration file.
 
 import { defineOptions, type OptionValues } from '@ternmq/runtime';
-import { LOG_DEFAULTS } from './log/commit-log.ts';
+import { LOG_DEFAULTS } from './log/log-options.ts';
 
 const HOUR_MS = 3_600_000;
+
+/** Room for a few records of the largest size. */
+export const SEGMENT_BYTES_MIN: number = 16 << 20;
 
 /** The options that say where a broker is and how it behaves; see each one's doc. */
 export const BROKER_OPTIONS = defineOptions({
@@ -99,9 +102,9 @@ export const BROKER_OPTIONS = defineOptions({
   segmentSize: {
     kind: 'bytes',
     default: LOG_DEFAULTS.segmentBytes,
-    min: 1 << 20,
+    min: SEGMENT_BYTES_MIN,
     max: 4 * 2 ** 30,
-    doc: 'Size of a segment file of the log; at least 16 MiB where messages may be 4 MiB',
+    doc: 'Size of a segment file of the log, the unit of deletion; smaller on small disks',
   },
 } as const);
 

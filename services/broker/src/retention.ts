@@ -135,12 +135,7 @@ export class Retention {
     const { log } = this.#stateLog;
     await this.#relocateUnsettled(position);
     await this.#writer.write();
-    const snapshot = await writeSnapshot(
-      this.#stateLog,
-      this.#store,
-      () => this.#writer.position,
-      this.#clock,
-    );
+    const snapshot = await writeSnapshot(this.#stateLog, this.#store, this.#clock);
     if (snapshot < position) return;
     this.#stateLog.change({
       case: 'logTrimmed',

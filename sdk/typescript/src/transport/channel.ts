@@ -4,6 +4,7 @@ import type { DescMessage, DescMethod, MessageInitShape, MessageShape } from '@b
 import { create } from '@bufbuild/protobuf';
 import { Client, type ClientReadableStream, credentials, Metadata } from '@grpc/grpc-js';
 import { methodDefinition } from '@ternmq/proto';
+import { deadlineIn } from '../clock.ts';
 import { abortedError, type MqError } from '../errors.ts';
 import { errorOf } from './status-error.ts';
 
@@ -99,7 +100,7 @@ export class Channel {
         deserialize,
         message,
         new Metadata(),
-        { deadline: Date.now() + deadlineMs },
+        { deadline: deadlineIn(deadlineMs) },
         (error, response) => {
           signal?.removeEventListener('abort', abort);
           if (error === null && response !== undefined) resolve(response);

@@ -1,10 +1,10 @@
 // The consumer groups as applications and operators see them.
 
 import { TernError } from '@ternmq/runtime';
-import { checkRetrySettings } from '../delivery/retry-policy.ts';
 import { type Group, type GroupSettings, groupMessage } from '../state/groups.ts';
 import type { StateLog } from '../state/state-log.ts';
 import { isTopicName } from './names.ts';
+import { checkRetrySettings } from './retry-policy.ts';
 
 /** Most groups of a broker. */
 export const GROUPS_MAX = 100_000;

@@ -12,6 +12,7 @@ import {
 import type { OffsetTarget } from '@ternmq/proto/gen/ternmq/message/v1/message_pb';
 import { type Clock, type Logger, TernError, type Timer } from '@ternmq/runtime';
 import type { GroupCatalog } from '../catalog/group-catalog.ts';
+import { RetryPolicy } from '../catalog/retry-policy.ts';
 import type { TopicCatalog } from '../catalog/topic-catalog.ts';
 import type { UnsettledRange } from '../progress/unsettled-range.ts';
 import { type Group, queueProgress, type TopicProgress } from '../state/groups.ts';
@@ -21,7 +22,6 @@ import type { Collector } from './collect.ts';
 import type { Consumer } from './consumer.ts';
 import type { DeadLetters } from './dead-letters.ts';
 import type { OffsetFinder } from './offsets.ts';
-import { RetryPolicy } from './retry-policy.ts';
 import type { TagFilter } from './tag-filter.ts';
 import { TopicDelivery } from './topic-delivery.ts';
 

@@ -2,7 +2,8 @@
 
 import type { DescribeBrokerResponse } from '@ternmq/proto/gen/ternmq/broker/v1/broker_pb';
 import type { DiskGuard } from '../disk-guard.ts';
-import type { CommitLog, FlushMode } from '../log/commit-log.ts';
+import type { CommitLog } from '../log/commit-log.ts';
+import type { FlushMode } from '../log/log-options.ts';
 import type { BrokerState } from '../state/broker-state.ts';
 import type { StateWriter } from '../state/state-writer.ts';
 

@@ -3,10 +3,10 @@
 import type { ReceiveRequest } from '@ternmq/proto/gen/ternmq/broker/v1/broker_pb';
 import { type Clock, TernError, type UnaryContext } from '@ternmq/runtime';
 import type { GroupCatalog } from '../catalog/group-catalog.ts';
+import { checkLeaseMs, RetryPolicy } from '../catalog/retry-policy.ts';
 import type { TopicCatalog } from '../catalog/topic-catalog.ts';
 import type { Consumer } from '../delivery/consumer.ts';
 import type { Delivery } from '../delivery/delivery.ts';
-import { checkLeaseMs, RetryPolicy } from '../delivery/retry-policy.ts';
 import { parseTagFilter } from '../delivery/tag-filter.ts';
 import { boundedWait, inRange } from './bounds.ts';
 import { checkConsumerId } from './subscribe.ts';

@@ -14,10 +14,10 @@ import {
 } from '@ternmq/proto/gen/ternmq/broker/v1/broker_pb';
 import { type Clock, failStream, type Logger, TernError } from '@ternmq/runtime';
 import type { GroupCatalog } from '../catalog/group-catalog.ts';
+import { checkLeaseMs, RetryPolicy } from '../catalog/retry-policy.ts';
 import type { TopicCatalog } from '../catalog/topic-catalog.ts';
 import type { Consumer } from '../delivery/consumer.ts';
 import type { Delivery } from '../delivery/delivery.ts';
-import { checkLeaseMs, RetryPolicy } from '../delivery/retry-policy.ts';
 import { parseTagFilter, type TagFilter } from '../delivery/tag-filter.ts';
 import type { Group, TopicProgress } from '../state/groups.ts';
 import type { Topic } from '../state/topics.ts';

@@ -19,6 +19,8 @@
 import { join } from 'node:path';
 import { assert, type Clock, type Disk, TernError, type Timer } from '@ternmq/runtime';
 import { BlockCache } from './block-cache.ts';
+import { DurableWaiters } from './durable-waiters.ts';
+import type { LogObserver, LogOptions, LogRecovery } from './log-options.ts';
 import {
   checksumHolds,
   claimedLength,
@@ -27,80 +29,23 @@ import {
   RecordTag,
   sealRecord,
   viewOf,
+  WATERMARK_RECORD_BYTES,
   writeHeader,
   writeUint64,
 } from './record.ts';
 import {
-  type CorruptRange,
   type RecordVisitor,
   scanLog,
   WATERMARK_FIELD,
   WATERMARK_POSITION_AT,
-  WATERMARK_RECORD_BYTES,
 } from './scan.ts';
+import { SegmentSyncer } from './segment-syncer.ts';
 import { type Segment, Segments } from './segments.ts';
 import { type Slab, TailCache } from './tail-cache.ts';
 import { readWatermark, WatermarkFile } from './watermark-file.ts';
 
-/** When producers are answered: after fdatasync, or after the page cache. */
-export type FlushMode = 'sync' | 'async';
-
-/** How a log is kept. */
-export interface LogOptions {
-  /** Folder of the data; the log uses `log/` and `watermark` in it. */
-  readonly folder: string;
-  /** Size of a segment file; at least two records of the largest size. */
-  readonly segmentBytes: number;
-  /** When records become visible. */
-  readonly flushMode: FlushMode;
-  /** In mode `async`: the longest time until written records are made durable. */
-  readonly flushIntervalMs: number;
-  /** Bytes that may be written and not durable; producers wait above it. */
-  readonly unsyncedBytesMax: number;
-  /** Size of a slab of the tail cache. */
-  readonly slabBytes: number;
-  /** Number of slabs. */
-  readonly slabs: number;
-}
-
-/** Defaults of LogOptions. */
-export const LOG_DEFAULTS = {
-  segmentBytes: 256 << 20,
-  flushMode: 'sync',
-  flushIntervalMs: 200,
-  unsyncedBytesMax: 64 << 20,
-  slabBytes: RECORD_BYTES_MAX,
-  slabs: 6,
-} as const satisfies Partial<LogOptions>;
-
-/** What opening a log found. */
-export interface LogRecovery {
-  /** Position that reading began at. */
-  readonly from: number;
-  /** Position behind the last record. */
-  readonly end: number;
-  /** Bytes behind it that a crash had left of records that were never durable. */
-  readonly tornBytes: number;
-  /** Ranges that were durable and do not check out any more. */
-  readonly corrupt: readonly CorruptRange[];
-}
-
-/** Who is told of the log's progress. */
-export interface LogObserver {
-  /** More has become visible. */
-  advanced(): void;
-  /** Writing or syncing failed for good; the process must end. */
-  failed(error: Error): void;
-}
-
 const WATERMARK_INTERVAL_MS = 1000;
 const FULL_RETRY_MS = 100;
-
-interface Waiter {
-  readonly position: number;
-  resolve(): void;
-  reject(error: Error): void;
-}
 
 /** The log of one broker. */
 export class CommitLog {
@@ -110,6 +55,7 @@ export class CommitLog {
   readonly #tail: TailCache;
   readonly #blocks: BlockCache;
   readonly #watermark: WatermarkFile;
+  readonly #syncer: SegmentSyncer;
   readonly #epoch: number;
   #observer: LogObserver = { advanced() {}, failed() {} };
 
@@ -124,16 +70,16 @@ export class CommitLog {
   #durable: number;
   /** Durable position that the newest watermark record tells. */
   #marked = 0;
-  /** Segments written to since they were last synced. */
-  #unsynced: Segment[] = [];
-  #folderUnsynced = false;
   #syncing = false;
   #flushScheduled = false;
-  #waiters: Waiter[] = [];
+  readonly #waiters = new DurableWaiters();
   #full: Timer | undefined;
   #timers: Timer[] = [];
   #failure: Error | undefined;
   #closed = false;
+  #closing: Promise<void> | undefined;
+  /** Called when the sync under way has ended. */
+  #synced: () => void = () => {};
 
   /** Figures for metrics. */
   readonly stats = { syncs: 0, writes: 0, bytesRead: 0, corruptReads: 0 };
@@ -148,6 +94,7 @@ export class CommitLog {
     this.#options = options;
     this.#clock = modules.clock;
     this.#segments = segments;
+    this.#syncer = new SegmentSyncer(segments);
     this.#tail = new TailCache(options);
     this.#blocks = new BlockCache(segments, () => this.#written);
     this.#watermark = new WatermarkFile(join(options.folder, 'watermark'), modules.disk);
@@ -155,7 +102,7 @@ export class CommitLog {
     this.#next = end;
     this.#written = end;
     this.#durable = end;
-    if (segments.prepare(end)) this.#folderUnsynced = true;
+    if (segments.prepare(end)) this.#syncer.created();
     this.#segment = segments.find(end) as Segment;
     this.#slab = this.#tail.next(end);
   }
@@ -178,26 +125,30 @@ export class CommitLog {
     const folder = join(options.folder, 'log');
     const segments = new Segments({ folder, segmentBytes: options.segmentBytes }, disk);
     const start = from ?? { position: segments.start, epoch: 0 };
-    const watermark = readWatermark(join(options.folder, 'watermark'), disk).position;
+    const watermark = readWatermark(join(options.folder, 'watermark'), disk);
     const found = scanLog(
       segments,
       {
         from: start.position,
         epoch: start.epoch,
-        durable: watermark,
+        durable: watermark.position,
         unsyncedBytesMax: options.unsyncedBytesMax,
       },
       visit,
     );
-    const log = new CommitLog(options, modules, segments, found.end, found.epoch + 1);
+    // Above every epoch that was ever used, also by an opening of which no record is left: what it wrote may
+    // still lie behind the end, and must never pass as a record of today.
+    const epoch = Math.max(found.epoch, watermark.epoch) + 1;
+    const log = new CommitLog(options, modules, segments, found.end, epoch);
     // What the scan accepted may still be in the page cache only.
     for (const segment of segments.all) {
-      if (segment.end > start.position && segment.start <= found.end) log.#unsynced.push(segment);
+      if (segment.end > start.position && segment.start <= found.end) log.#syncer.wrote(segment);
     }
     await new Promise<void>((resolve, reject) => {
-      log.#syncFiles((error) => (error === null ? resolve() : reject(error)));
+      log.#syncer.sync((error) => (error === null ? resolve() : reject(error)));
     });
-    log.#watermark.write(found.end);
+    log.#watermark.begin(found.end, epoch);
+    await log.#watermark.sync();
     log.#start();
     return {
       log,
@@ -212,11 +163,7 @@ export class CommitLog {
 
   #start(): void {
     const { flushMode, flushIntervalMs } = this.#options;
-    this.#timers.push(
-      this.#clock.every(WATERMARK_INTERVAL_MS, () => {
-        if (this.#failure === undefined) this.#watermark.write(this.#durable);
-      }),
-    );
+    this.#timers.push(this.#clock.every(WATERMARK_INTERVAL_MS, () => this.#tellWatermark()));
     if (flushMode === 'async') {
       this.#timers.push(this.#clock.every(flushIntervalMs, () => this.#sync()));
     }
@@ -297,6 +244,7 @@ export class CommitLog {
     if (this.#failure !== undefined || this.#closed) throw this.#stopped();
     // A watermark record may come in front, and the record that ends the segment must always fit behind.
     const room = total + WATERMARK_RECORD_BYTES + RECORD_HEADER_BYTES;
+    assert(room <= this.#slab.buffer.length, 'a record fits into a slab');
     if (this.#next + room > this.#segment.end) this.#roll(room);
     else if (this.#at + room > this.#slab.buffer.length) this.#turn();
     if (this.#next === this.#written && this.#durable > this.#marked) this.#mark();
@@ -331,7 +279,7 @@ export class CommitLog {
     this.#clock.defer(() => {
       this.#flushScheduled = false;
       if (this.#closed || this.#failure !== undefined) return;
-      this.flush();
+      if (!this.#tryFlush()) return;
       if (this.#options.flushMode === 'sync') this.#sync();
       else this.#observer.advanced();
     });
@@ -345,7 +293,10 @@ export class CommitLog {
   /** Writes all records to the page cache; returns false when the disk is full and bytes wait. */
   flush(): boolean {
     const length = this.#at - this.#unwrittenAt;
-    if (length === 0) return true;
+    if (length === 0) {
+      this.#endFull();
+      return true;
+    }
     const file = this.#segments.hold(this.#segment);
     try {
       file.writeSync(
@@ -355,8 +306,7 @@ export class CommitLog {
         this.#written - this.#segment.start,
       );
     } catch (error) {
-      const { code } = error as NodeJS.ErrnoException;
-      if (code !== 'ENOSPC' && code !== 'EDQUOT') throw this.#fail(error as Error);
+      if (!isFull(error)) throw this.#fail(error as Error);
       this.#waitForSpace();
       return false;
     } finally {
@@ -365,21 +315,30 @@ export class CommitLog {
     this.stats.writes++;
     this.#unwrittenAt = this.#at;
     this.#written = this.#next;
-    this.#full?.cancel();
-    this.#full = undefined;
-    if (this.#unsynced.at(-1) !== this.#segment) this.#unsynced.push(this.#segment);
+    this.#endFull();
+    this.#syncer.wrote(this.#segment);
     return true;
   }
 
-  /** Resolves when everything before a position is durable. */
+  /** As flush, for callers to whom nobody listens: false after a failure, which the observer was told of. */
+  #tryFlush(): boolean {
+    try {
+      this.flush();
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
+  /** Resolves when everything before a position is durable; rejects with UNAVAILABLE when that cannot be. */
   durableAt(position: number): Promise<void> {
     if (this.#failure !== undefined) return Promise.reject(this.#stopped());
     if (position <= this.#durable) return Promise.resolve();
-    return new Promise((resolve, reject) => {
-      this.#waiters.push({ position, resolve, reject });
-      this.flush();
-      this.#sync();
-    });
+    if (this.#closed) return Promise.reject(this.#stopped());
+    const durable = this.#waiters.add(position);
+    this.flush();
+    this.#sync();
+    return durable;
   }
 
   /** Resolves when everything before a position is visible: when a change of state may be answered. */
@@ -436,37 +395,71 @@ export class CommitLog {
     for (;;) {
       const first = this.#segments.all[0];
       if (first === undefined || first.end > position || first.end > this.#durable) break;
-      this.#unsynced = this.#unsynced.filter((segment) => segment !== first);
+      this.#syncer.forget(first);
       this.#segments.dropFirst(keepSpares);
-      this.#folderUnsynced = true;
     }
     if (!keepSpares) this.#segments.dropSpares();
     this.#blocks.dropBefore(position);
   }
 
-  /** Makes everything durable and closes the files. */
-  async close(): Promise<void> {
-    if (this.#closed) return;
-    if (this.#failure === undefined && this.flush()) {
-      await this.durableAt(this.#next);
-      this.#watermark.write(this.#durable);
-      await this.#watermark.sync();
+  /** Makes everything durable and closes the files. What cannot be written any more was never acknowledged. */
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
+    try {
+      if (this.#failure === undefined && this.flush()) {
+        await this.durableAt(this.#next);
+        this.#tellWatermark();
+        await this.#watermark.sync();
+      }
+    } catch {
+      // The observer was told.
     }
     this.#closed = true;
-    for (const timer of this.#timers) timer.cancel();
-    this.#full?.cancel();
+    this.#cancelTimers();
+    this.#waiters.fail(this.#stopped());
+    if (this.#syncing) {
+      await new Promise<void>((resolve) => {
+        this.#synced = resolve;
+      });
+    }
     this.#segments.close();
     this.#watermark.close();
   }
 
+  #cancelTimers(): void {
+    for (const timer of this.#timers) timer.cancel();
+    this.#full?.cancel();
+  }
+
+  /** Writes how far the log is durable. Nothing depends on its being fresh, so a full disk is no failure. */
+  #tellWatermark(): void {
+    try {
+      if (this.#failure === undefined) this.#watermark.write(this.#durable);
+    } catch (error) {
+      if (!isFull(error)) this.#fail(error as Error);
+    }
+  }
+
   /** Ends the segment, and goes on in the next. */
   #roll(room: number): void {
+    const { end } = this.#segment;
+    try {
+      // Before the mark: once it is in the file, there must be a next segment.
+      if (this.#segments.prepare(end)) this.#syncer.created();
+    } catch (error) {
+      throw isFull(error) ? diskFull() : this.#fail(error as Error);
+    }
+    const next = this.#segments.find(end) as Segment;
+    assert(room <= next.end - end, 'a record fits into an empty segment');
     if (this.#at + RECORD_HEADER_BYTES > this.#slab.buffer.length) this.#turn();
     writeHeader(this.#slab.view, this.#at, RecordTag.SEGMENT_END, 0, this.#epoch, this.#next);
     this.#recordAt = this.#at;
     this.#at += RECORD_HEADER_BYTES;
     this.end();
-    const { end } = this.#segment;
     if (!this.flush()) {
       // Take the mark back: the segment has not ended as long as the mark is not in the file.
       this.#at -= RECORD_HEADER_BYTES;
@@ -476,9 +469,7 @@ export class CommitLog {
     }
     this.#next = end;
     this.#written = end;
-    if (this.#segments.prepare(end)) this.#folderUnsynced = true;
-    this.#segment = this.#segments.find(end) as Segment;
-    assert(room <= this.#segment.end - end, 'a record fits into an empty segment');
+    this.#segment = next;
     this.#beginSlab();
   }
 
@@ -512,65 +503,39 @@ export class CommitLog {
     if (this.#durable === this.#written) return;
     this.#syncing = true;
     const target = this.#written;
-    this.#syncFiles((error) => {
+    this.#syncer.sync((error) => {
       this.#syncing = false;
+      this.#synced();
       if (error !== null) {
         this.#fail(error);
         return;
       }
       this.stats.syncs++;
       this.#durable = target;
-      this.#answerWaiters();
+      this.#waiters.reached(target);
       this.#observer.advanced();
-      if (this.#options.flushMode === 'sync' || this.#waiters.length > 0) this.#sync();
+      if (this.#options.flushMode === 'sync' || this.#waiters.some) this.#sync();
     });
-  }
-
-  #syncFiles(done: (error: Error | null) => void): void {
-    const segments = this.#unsynced;
-    this.#unsynced = [];
-    let left = segments.length + 1;
-    let failure: Error | null = null;
-    const finished = (error: Error | null): void => {
-      failure ??= error;
-      if (--left === 0) done(failure);
-    };
-    for (const segment of segments) {
-      this.#segments.hold(segment).dataSync((error) => {
-        this.#segments.release(segment);
-        finished(error);
-      });
-    }
-    if (this.#folderUnsynced) {
-      this.#folderUnsynced = false;
-      this.#segments.syncFolder(finished);
-    } else {
-      finished(null);
-    }
-  }
-
-  #answerWaiters(): void {
-    if (this.#waiters.length === 0) return;
-    const waiting: Waiter[] = [];
-    for (const waiter of this.#waiters) {
-      if (waiter.position <= this.#durable) waiter.resolve();
-      else waiting.push(waiter);
-    }
-    this.#waiters = waiting;
   }
 
   #waitForSpace(): void {
     this.#full ??= this.#clock.every(FULL_RETRY_MS, () => {
-      if (this.flush()) this.#sync();
+      if (!this.#tryFlush()) return;
+      if (this.#full === undefined) this.#sync();
       else this.#observer.advanced();
     });
+  }
+
+  #endFull(): void {
+    this.#full?.cancel();
+    this.#full = undefined;
   }
 
   #fail(error: Error): Error {
     if (this.#failure === undefined) {
       this.#failure = error;
-      for (const waiter of this.#waiters) waiter.reject(this.#stopped());
-      this.#waiters = [];
+      this.#cancelTimers();
+      this.#waiters.fail(this.#stopped());
       this.#observer.failed(error);
     }
     return this.#stopped();
@@ -586,6 +551,11 @@ export class CommitLog {
       { cause: this.#failure },
     );
   }
+}
+
+function isFull(error: unknown): boolean {
+  const { code } = error as NodeJS.ErrnoException;
+  return code === 'ENOSPC' || code === 'EDQUOT';
 }
 
 function diskFull(): TernError {

@@ -14,6 +14,9 @@
 // fields always have the same width, so records can be written in place and a run of them can be sent as
 // it lies.
 //
+// The checksum does not cover tag and length: a wrong length fails it, and what the tag may be follows from the
+// length, so that no single damaged bit makes one kind of record another.
+//
 // Epoch and position are inside the checksum: bytes that an earlier use of a segment file left behind, and
 // records of a tail that was cut, never pass as records of today.
 
@@ -34,6 +37,8 @@ export type RecordTag = (typeof RecordTag)[keyof typeof RecordTag];
 
 /** Bytes of a record in front of its body. */
 export const RECORD_HEADER_BYTES = 24;
+/** Bytes of a watermark record: field 4, fixed64, is all of its body. */
+export const WATERMARK_RECORD_BYTES: number = RECORD_HEADER_BYTES + 9;
 /** Bytes of tag and length. */
 export const RECORD_PREFIX_BYTES = 5;
 /** Largest record: what four bytes of varint can tell, and more than any message needs. */
@@ -122,10 +127,17 @@ export function claimedLength(
   const tag = view.getUint8(at);
   if (tag !== 0x0a && tag !== 0x12 && tag !== 0x1a && tag !== 0x22) return 0;
   const length = readLength(view, at + 1);
-  if (length < RECORD_HEADER_BYTES - RECORD_PREFIX_BYTES) return 0;
+  if (!lengthFits(tag, length + RECORD_PREFIX_BYTES)) return 0;
   if (view.getUint8(at + 5) !== 0x0d || view.getUint8(at + 10) !== 0x15) return 0;
   if (view.getUint8(at + 15) !== 0x19 || readUint64(view, at + POSITION_AT) !== position) return 0;
   return length + RECORD_PREFIX_BYTES;
+}
+
+/** Can a record with this tag have this length? */
+function lengthFits(tag: number, length: number): boolean {
+  if (tag === RecordTag.SEGMENT_END) return length === RECORD_HEADER_BYTES;
+  if (tag === RecordTag.WATERMARK) return length === WATERMARK_RECORD_BYTES;
+  return length > WATERMARK_RECORD_BYTES;
 }
 
 /** Does the record of `length` bytes at `at`, all of them in the buffer, carry its checksum? */

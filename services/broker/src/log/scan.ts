@@ -15,11 +15,11 @@ import {
   readUint64,
   recordEpoch,
   viewOf,
+  WATERMARK_RECORD_BYTES,
 } from './record.ts';
 import type { Segment, Segments } from './segments.ts';
 
-/** Bytes of a watermark record, and where in it the durable position lies. */
-export const WATERMARK_RECORD_BYTES = RECORD_HEADER_BYTES + 9;
+/** Where in a watermark record the durable position lies. */
 export const WATERMARK_POSITION_AT = RECORD_HEADER_BYTES + 1;
 /** First byte of a watermark record's body: field 4, fixed64. */
 export const WATERMARK_FIELD = 0x21;
@@ -113,6 +113,12 @@ class SegmentWindow {
     }
   }
 
+  /** Does a record's header lie at a position? */
+  headerAt(position: number): boolean {
+    const available = this.need(position, RECORD_HEADER_BYTES);
+    return claimedLength(this.view, position - this.start, available, position) > 0;
+  }
+
   /** Length of the record at a position if it checks out, and 0 otherwise. */
   recordAt(position: number, epochMin: number): number {
     const available = this.need(position, RECORD_HEADER_BYTES);
@@ -171,7 +177,9 @@ export function scanLog(
       );
     }
     if (durable <= position) {
-      const tornBytes = countNonZero(window, position, options.unsyncedBytesMax);
+      // A recycled file has old bytes behind the end as well; they are told apart where it is certain.
+      const complete = durable === position && !window.headerAt(position);
+      const tornBytes = complete ? 0 : countNonZero(window, position, options.unsyncedBytesMax);
       return { end: position, epoch, durable, corrupt, tornBytes };
     }
     const end = nextRecord(window, position + 1, epoch, durable);
@@ -184,10 +192,9 @@ export function scanLog(
 function nextRecord(window: SegmentWindow, from: number, epoch: number, durable: number): number {
   const end = Math.min(window.segment.end, durable);
   for (let position = from; position < end; position++) {
-    const available = window.need(position, RECORD_HEADER_BYTES);
-    const at = position - window.start;
-    if (claimedLength(window.view, at, available, position) === 0) continue;
-    if (window.recordAt(position, epoch) > 0) return position;
+    // The file ends early: the rest of the segment is lost.
+    if (window.need(position, RECORD_HEADER_BYTES) < RECORD_HEADER_BYTES) return end;
+    if (window.headerAt(position) && window.recordAt(position, epoch) > 0) return position;
   }
   return end;
 }

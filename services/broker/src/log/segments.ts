@@ -4,7 +4,8 @@
 // needed, so that rolling costs no more than a look-up. Files that retention frees are kept as spares and
 // used again: writing over blocks that exist is what fdatasync does fastest.
 //
-// Invariant: segments follow each other without a gap; segment i ends where segment i + 1 starts.
+// Invariant: a segment ends where the next one starts. Where a file is shorter than that, or missing, there is
+// nothing to read, and what should be there is corrupt.
 
 import { join } from 'node:path';
 import { assert, type Disk, type DiskFile } from '@ternmq/runtime';
@@ -33,8 +34,11 @@ export class Segments {
   readonly #disk: Disk;
   readonly #readOnly: boolean;
   readonly #segments: Segment[] = [];
-  /** Open files by start, the one used longest ago first. */
-  readonly #open = new Map<number, { readonly file: DiskFile; holders: number }>();
+  /** Open files by start, the one used longest ago first; dropped ones are closed by their last holder. */
+  readonly #open = new Map<
+    number,
+    { readonly file: DiskFile; holders: number; dropped: boolean }
+  >();
   #spares: string[] = [];
   #spareNumber = 0;
 
@@ -50,18 +54,29 @@ export class Segments {
     this.#readOnly = options.readOnly ?? false;
     this.#disk = disk;
     if (!this.#readOnly) disk.makeFolder(options.folder);
+    const starts: number[] = [];
     for (const name of disk.list(options.folder)) {
-      if (/^\d{20}$/.test(name)) this.#found(Number(name));
+      if (/^\d{20}$/.test(name)) starts.push(Number(name));
       else if (name.startsWith(SPARE_PREFIX)) this.#foundSpare(name);
+    }
+    for (const [i, start] of starts.entries()) {
+      const end = starts[i + 1] ?? this.#endOfLast(start);
+      this.#segments.push({ start, end });
     }
   }
 
-  #found(start: number): void {
-    const file = this.#disk.openReadOnly(join(this.#folder, nameOf(start)));
-    const size = file.sizeSync();
-    file.close();
-    // Created, but its size was never set: a crash while it was prepared.
-    if (size > 0) this.#segments.push({ start, end: start + size });
+  /** The last file may be shorter than it should be: a crash while it was prepared, or a copy that was cut. */
+  #endOfLast(start: number): number {
+    const path = join(this.#folder, nameOf(start));
+    const file = this.#readOnly ? this.#disk.openReadOnly(path) : this.#disk.open(path);
+    try {
+      const size = file.sizeSync();
+      if (size >= this.#segmentBytes) return start + size;
+      if (!this.#readOnly) file.truncateSync(this.#segmentBytes);
+      return start + this.#segmentBytes;
+    } finally {
+      file.close();
+    }
   }
 
   #foundSpare(name: string): void {
@@ -110,7 +125,7 @@ export class Segments {
     if (open === undefined) {
       const path = join(this.#folder, nameOf(segment.start));
       const file = this.#readOnly ? this.#disk.openReadOnly(path) : this.#disk.open(path);
-      open = { file, holders: 0 };
+      open = { file, holders: 0, dropped: false };
     } else {
       this.#open.delete(segment.start);
     }
@@ -122,7 +137,10 @@ export class Segments {
   /** Ends a `hold`; files that nobody holds are closed, oldest first, when many are open. */
   release(segment: Segment): void {
     const released = this.#open.get(segment.start);
-    if (released !== undefined) released.holders--;
+    if (released !== undefined) {
+      released.holders--;
+      if (released.dropped) this.#closeDropped(segment.start);
+    }
     if (this.#open.size <= OPEN_FILES_MAX) return;
     for (const [start, { file, holders }] of this.#open) {
       if (holders > 0) continue;
@@ -136,15 +154,18 @@ export class Segments {
   prepare(start: number): boolean {
     if (this.find(start) !== undefined) return false;
     const last = this.#segments.at(-1);
-    assert(last === undefined || last.end === start, 'segments follow each other without a gap');
+    assert(last === undefined || last.end <= start, 'segments do not overlap');
     const path = join(this.#folder, nameOf(start));
     const spare = this.#spares.pop();
     if (spare !== undefined) {
       this.#disk.rename(spare, path);
     } else {
       const file = this.#disk.open(path);
-      file.truncateSync(this.#segmentBytes);
-      file.close();
+      try {
+        file.truncateSync(this.#segmentBytes);
+      } finally {
+        file.close();
+      }
     }
     this.#segments.push({ start, end: start + this.#segmentBytes });
     return true;
@@ -158,8 +179,11 @@ export class Segments {
   dropFirst(keepSpare: boolean): void {
     const segment = this.#segments.shift();
     assert(segment !== undefined, 'there is a segment to drop');
-    this.#open.get(segment.start)?.file.close();
-    this.#open.delete(segment.start);
+    const open = this.#open.get(segment.start);
+    if (open !== undefined) {
+      open.dropped = true;
+      this.#closeDropped(segment.start);
+    }
     const path = join(this.#folder, nameOf(segment.start));
     const fits = segment.end - segment.start === this.#segmentBytes;
     if (keepSpare && fits && this.#spares.length < SPARES_MAX) {
@@ -169,6 +193,13 @@ export class Segments {
     } else {
       this.#disk.remove(path);
     }
+  }
+
+  #closeDropped(start: number): void {
+    const open = this.#open.get(start);
+    if (open === undefined || open.holders > 0) return;
+    this.#open.delete(start);
+    open.file.close();
   }
 
   /** Deletes the spares, to give their space back. */

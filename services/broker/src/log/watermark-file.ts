@@ -6,19 +6,31 @@
 //     0  magic      8  "TERNWM01"
 //     8  counter    8  the slot with the higher one is newer
 //    16  position   8  every byte of the log before it is durable
-//    24  checksum   4  CRC-32 of the bytes 0 to 24
+//    24  epoch      4  of the log's last opening: no other has it, even when it left no record behind
+//    28  checksum   4  CRC-32 of the bytes 0 to 28
 
 import { crc32 } from 'node:zlib';
 import type { Disk, DiskFile } from '@ternmq/runtime';
 import { readUint64, viewOf, writeUint64 } from './record.ts';
 
 const MAGIC = Buffer.from('TERNWM01', 'latin1');
-const SLOT_BYTES = 28;
+const SLOT_BYTES = 32;
+const CHECKSUM_AT = 28;
 const SLOT_DISTANCE = 4096;
 
-/** Reads the highest position that a watermark file tells; 0 when there is none. */
-export function readWatermark(path: string, disk: Disk): { position: number; counter: number } {
-  let newest = { position: 0, counter: 0 };
+/** What a watermark file tells. */
+export interface Watermark {
+  /** Every byte of the log before it is durable. */
+  readonly position: number;
+  /** Epoch of the log's last opening. */
+  readonly epoch: number;
+  /** Slots written so far. */
+  readonly counter: number;
+}
+
+/** Reads the newest slot of a watermark file; zeros when there is none. */
+export function readWatermark(path: string, disk: Disk): Watermark {
+  let newest: Watermark = { position: 0, epoch: 0, counter: 0 };
   if (!disk.exists(path)) return newest;
   const file = disk.openReadOnly(path);
   try {
@@ -27,12 +39,13 @@ export function readWatermark(path: string, disk: Disk): { position: number; cou
       if (file.readSync(slot, 0, SLOT_BYTES, at) < SLOT_BYTES) continue;
       if (
         !slot.subarray(0, 8).equals(MAGIC) ||
-        slot.readUInt32LE(24) !== crc32(slot.subarray(0, 24))
+        slot.readUInt32LE(CHECKSUM_AT) !== crc32(slot.subarray(0, CHECKSUM_AT))
       ) {
         continue;
       }
       const counter = readUint64(viewOf(slot), 8);
-      if (counter > newest.counter) newest = { position: readUint64(viewOf(slot), 16), counter };
+      if (counter <= newest.counter) continue;
+      newest = { position: readUint64(viewOf(slot), 16), epoch: slot.readUInt32LE(24), counter };
     }
   } finally {
     file.close();
@@ -45,26 +58,39 @@ export class WatermarkFile {
   readonly #file: DiskFile;
   #counter: number;
   #position: number;
+  #epoch: number;
 
   /** Opens or creates the file. */
   constructor(path: string, disk: Disk) {
-    const { position, counter } = readWatermark(path, disk);
+    const { position, epoch, counter } = readWatermark(path, disk);
     this.#position = position;
+    this.#epoch = epoch;
     this.#counter = counter;
     this.#file = disk.open(path);
   }
 
   /** Writes a position that is durable; does nothing when it is the one written last. */
   write(position: number): void {
-    if (position <= this.#position) return;
-    this.#position = position;
-    this.#counter++;
+    if (position > this.#position) this.#writeSlot(position, this.#epoch);
+  }
+
+  /** Writes the epoch of a new opening, and where the log ends; `sync` must follow before the first record. */
+  begin(position: number, epoch: number): void {
+    this.#writeSlot(position, epoch);
+  }
+
+  #writeSlot(position: number, epoch: number): void {
+    const counter = this.#counter + 1;
     const slot = Buffer.alloc(SLOT_BYTES);
     MAGIC.copy(slot);
-    writeUint64(viewOf(slot), 8, this.#counter);
+    writeUint64(viewOf(slot), 8, counter);
     writeUint64(viewOf(slot), 16, position);
-    slot.writeUInt32LE(crc32(slot.subarray(0, 24)), 24);
-    this.#file.writeSync(slot, 0, SLOT_BYTES, (this.#counter % 2) * SLOT_DISTANCE);
+    slot.writeUInt32LE(epoch, 24);
+    slot.writeUInt32LE(crc32(slot.subarray(0, CHECKSUM_AT)), CHECKSUM_AT);
+    this.#file.writeSync(slot, 0, SLOT_BYTES, (counter % 2) * SLOT_DISTANCE);
+    this.#counter = counter;
+    this.#position = position;
+    this.#epoch = epoch;
   }
 
   /** Makes what was written survive a power failure. */

@@ -15,31 +15,18 @@ import {
 import { OriginSchema } from '@ternmq/proto/gen/ternmq/message/v1/message_pb';
 import { assert } from '@ternmq/runtime';
 import { RECORD_HEADER_BYTES } from '../log/record.ts';
-import { QueueProgress } from '../progress/queue-progress.ts';
-import {
-  decodeGroup,
-  encodeGroup,
-  GroupTable,
-  queueProgress,
-  type TopicProgress,
-} from './groups.ts';
+import type { QueueProgress } from '../progress/queue-progress.ts';
+import { encodeGroup, GroupTable, queueProgress, type TopicProgress } from './groups.ts';
 import {
   chunkKey,
   idKey,
-  idOf,
   META_KEY,
-  offsetIn,
-  producerIn,
   producerKey,
-  queueIdIn,
   queueKey,
   relocatedKey,
   retryKey,
   segmentKey,
-  segmentStartIn,
   Table,
-  tableEnd,
-  tableStart,
 } from './keys.ts';
 import {
   MESSAGE_HEADER_BYTES,
@@ -52,23 +39,15 @@ import {
   topicIdOf,
 } from './message-record.ts';
 import { tagHashOfMessage } from './message-tag.ts';
+import { encodeMeta, type StateMeta } from './meta-row.ts';
 import { ProducerSequence } from './producer-sequence.ts';
 import { CHUNK_ENTRIES, ENTRY_WORDS, entryPosition, type Queue } from './queue.ts';
-import type { Batch, StateStore, StoreView } from './store.ts';
-import { decodeTopic, encodeTopic, TopicTable } from './topics.ts';
+import type { Batch, StateStore } from './store.ts';
+import { encodeTopic, TopicTable } from './topics.ts';
 
 const CHUNK_CACHE_MAX = 1024;
 /** Rounds of writing without a change after which a queue's open chunk leaves memory. */
 const IDLE_ROUNDS = 8;
-const META_VERSION = 1;
-
-/** Up to where rows hold, and what else is kept once. */
-export interface StateMeta {
-  /** Every record before this position is applied. */
-  readonly position: number;
-  /** Epoch of the newest of them. */
-  readonly epoch: number;
-}
 
 /** Queues that changed since the last batch, and full chunks that the batch carries. */
 interface StoredChunk {
@@ -103,9 +82,9 @@ export class BrokerState {
   readonly #rows = new Map<string, Buffer | undefined>();
   readonly #dirtySegments = new Set<number>();
   /** Deleted topics whose index is still in the store. */
-  readonly #doomed = new Set<number>();
+  readonly doomed = new Set<number>();
   /** Queues that have relocated messages. */
-  readonly #relocating = new Set<Queue>();
+  readonly relocating = new Set<Queue>();
   /** Queues that may have an idle open chunk, with the round they last changed in. */
   readonly #openQueues = new Map<Queue, number>();
   #round = 0;
@@ -114,6 +93,11 @@ export class BrokerState {
 
   constructor(store: StateStore) {
     this.#store = store;
+  }
+
+  /** A queue's row must be written. */
+  changed(queue: Queue): void {
+    this.#dirtyQueues.add(queue);
   }
 
   // ---- reading the index ----
@@ -172,7 +156,9 @@ export class BrokerState {
       let high = queue.next;
       while (low < high) {
         const middle = Math.floor((low + high) / 2);
-        if (this.locate(queue, middle).position < this.logStart) low = middle + 1;
+        // By the index alone: a relocated message says nothing of its neighbours.
+        const entries = this.chunk(queue, Math.floor(middle / CHUNK_ENTRIES));
+        if (entryPosition(entries, middle % CHUNK_ENTRIES) < this.logStart) low = middle + 1;
         else high = middle;
       }
       queue.begunAt = this.logStart;
@@ -238,8 +224,12 @@ export class BrokerState {
     this.lastTimeMs = Math.max(this.lastTimeMs, timeMs);
     const messageAt = body + MESSAGE_HEADER_BYTES;
     const messageEnd = messageAt + messageBytesOf(view, body);
-    if (queue !== undefined && offset < queue.next) this.relocated(queue, offset, position, length);
-    else if (queue !== undefined) {
+    if (queue !== undefined && offset < queue.next) {
+      // What it was moved from was removed by the first record.
+      this.relocated(queue, offset, position, length);
+      return;
+    }
+    if (queue !== undefined) {
       // A gap is what corruption took: those offsets stay, and answer that they are lost.
       while (queue.next < offset) this.addMessage(queue, position, 0, 0, timeMs, 0, 0);
       const tagHash = tagHashOfMessage(buffer, messageAt, messageEnd);
@@ -257,13 +247,13 @@ export class BrokerState {
     const row = Buffer.allocUnsafe(16);
     row.writeDoubleLE(position, 0);
     row.writeDoubleLE(length, 8);
-    this.#relocating.add(queue);
+    this.relocating.add(queue);
     this.#setRow(relocatedKey(queue.topicId, queue.queueId, offset), row);
   }
 
   /** Forgets relocated messages whose segment goes: who still needed them had them appended again. */
   #dropRelocated(): void {
-    for (const queue of this.#relocating) {
+    for (const queue of this.relocating) {
       for (const [offset, { position }] of queue.relocated ?? []) {
         if (position >= this.logStart) continue;
         queue.relocated?.delete(offset);
@@ -271,7 +261,7 @@ export class BrokerState {
       }
       if (queue.relocated?.size !== 0) continue;
       queue.relocated = undefined;
-      this.#relocating.delete(queue);
+      this.relocating.delete(queue);
     }
   }
 
@@ -382,6 +372,7 @@ export class BrokerState {
         for (const start of this.segmentTimes.keys()) {
           if (start >= this.logStart) continue;
           this.segmentTimes.delete(start);
+          this.#dirtySegments.delete(start);
           this.#setRow(segmentKey(start), undefined);
         }
         return;
@@ -417,11 +408,11 @@ export class BrokerState {
     if (topic === undefined) return;
     this.#setRow(idKey(Table.TOPICS, topicId), undefined);
     this.#setRow(idKey(Table.DOOMED, topicId), Buffer.alloc(0));
-    this.#doomed.add(topicId);
+    this.doomed.add(topicId);
     for (const queue of topic.queues) {
       this.#dirtyQueues.delete(queue);
       this.#openQueues.delete(queue);
-      this.#relocating.delete(queue);
+      this.relocating.delete(queue);
       for (const offset of queue.relocated?.keys() ?? []) {
         this.#setRow(relocatedKey(topicId, queue.queueId, offset), undefined);
       }
@@ -462,9 +453,9 @@ export class BrokerState {
     this.#rows.set(key.toString('latin1'), value);
   }
 
-  /** Notes the time of the newest message in a segment, for retention. */
+  /** Notes the time of the newest record in a segment, for retention. */
   noteSegmentTime(segmentStart: number, timeMs: number): void {
-    if (this.segmentTimes.get(segmentStart) === timeMs) return;
+    if ((this.segmentTimes.get(segmentStart) ?? 0) >= timeMs) return;
     this.segmentTimes.set(segmentStart, timeMs);
     this.#dirtySegments.add(segmentStart);
   }
@@ -478,7 +469,7 @@ export class BrokerState {
         this.#dirtyProgress.size +
         this.#rows.size +
         this.#dirtySegments.size +
-        this.#doomed.size +
+        this.doomed.size +
         this.#openQueues.size >
       0
     );
@@ -509,7 +500,7 @@ export class BrokerState {
     }
     this.#dirtySegments.clear();
     this.#removeDoomed(removes);
-    puts.push({ key: META_KEY, value: this.#encodeMeta(meta) });
+    puts.push({ key: META_KEY, value: encodeMeta(this, meta) });
     return {
       puts,
       removes,
@@ -547,7 +538,7 @@ export class BrokerState {
   /** Removes a part of the index of deleted topics; the rest follows with the next batches. */
   #removeDoomed(removes: Buffer[]): void {
     const KEYS_MAX = 10_000;
-    for (const topicId of this.#doomed) {
+    for (const topicId of this.doomed) {
       const keys = this.#store.keys(
         idKey(Table.INDEX, topicId),
         idKey(Table.INDEX, topicId + 1),
@@ -555,7 +546,7 @@ export class BrokerState {
       );
       removes.push(...keys);
       if (keys.length === KEYS_MAX) return;
-      this.#doomed.delete(topicId);
+      this.doomed.delete(topicId);
       removes.push(idKey(Table.DOOMED, topicId));
     }
   }
@@ -588,148 +579,6 @@ export class BrokerState {
         for (const { queue, chunk, entries } of stored) queue.chunkStored(chunk, entries);
       },
     };
-  }
-
-  #encodeMeta(meta: StateMeta): Buffer {
-    const words = [
-      META_VERSION,
-      meta.position,
-      meta.epoch,
-      this.topics.nextId,
-      this.groups.nextId,
-      this.groups.nextProgressId,
-      this.lastTimeMs,
-      this.logStart,
-    ];
-    const row = Buffer.allocUnsafe(8 * words.length);
-    for (const [i, word] of words.entries()) row.writeDoubleLE(word, 8 * i);
-    return row;
-  }
-
-  // ---- loading ----
-
-  /** Takes what the store's tables say; returns up to where, or undefined when the store is new. */
-  load(source: StateStore | StoreView): StateMeta | undefined {
-    for (const { value } of source.range(tableStart(Table.TOPICS), tableEnd(Table.TOPICS))) {
-      this.topics.put(decodeTopic(value));
-    }
-    for (const { value } of source.range(tableStart(Table.GROUPS), tableEnd(Table.GROUPS))) {
-      this.groups.put(decodeGroup(value));
-    }
-    for (const { key, value } of source.range(tableStart(Table.QUEUES), tableEnd(Table.QUEUES))) {
-      this.topics.findById(idOf(key))?.queues[queueIdIn(key)]?.restore(value);
-    }
-    for (const { key, value } of source.range(
-      tableStart(Table.PRODUCERS),
-      tableEnd(Table.PRODUCERS),
-    )) {
-      const queue = this.topics.findById(idOf(key))?.queues[queueIdIn(key)];
-      if (queue === undefined) continue;
-      queue.producers ??= new Map();
-      queue.producers.set(producerIn(key), ProducerSequence.decode(value));
-    }
-    for (const { value } of source.range(tableStart(Table.PROGRESS), tableEnd(Table.PROGRESS))) {
-      const row = fromBinary(ProgressStartedSchema, value);
-      this.groups.start(row.progressId, row.groupId, row.topicId, row.consumerId);
-    }
-    for (const { key, value } of source.range(tableStart(Table.FLOORS), tableEnd(Table.FLOORS))) {
-      const progress = this.groups.findProgress(idOf(key));
-      if (progress !== undefined) progress.queues[queueIdIn(key)] = QueueProgress.decode(value);
-    }
-    for (const { key, value } of source.range(tableStart(Table.RETRIES), tableEnd(Table.RETRIES))) {
-      const progress = this.groups.findProgress(idOf(key));
-      if (progress !== undefined) {
-        queueProgress(progress, queueIdIn(key)).decodeRetry(offsetIn(key), value);
-      }
-    }
-    for (const { key, value } of source.range(
-      tableStart(Table.SEGMENTS),
-      tableEnd(Table.SEGMENTS),
-    )) {
-      this.segmentTimes.set(segmentStartIn(key), value.readDoubleLE(0));
-    }
-    for (const { key, value } of source.range(
-      tableStart(Table.RELOCATED),
-      tableEnd(Table.RELOCATED),
-    )) {
-      const queue = this.topics.findById(idOf(key))?.queues[queueIdIn(key)];
-      if (queue === undefined) continue;
-      queue.relocated ??= new Map();
-      queue.relocated.set(offsetIn(key), {
-        position: value.readDoubleLE(0),
-        length: value.readDoubleLE(8),
-      });
-      this.#relocating.add(queue);
-    }
-    for (const { key } of source.range(tableStart(Table.DOOMED), tableEnd(Table.DOOMED))) {
-      this.#doomed.add(idOf(key));
-    }
-    for (const { value } of source.range(tableStart(Table.META), tableEnd(Table.META))) {
-      return this.decodeMeta(value);
-    }
-    return undefined;
-  }
-
-  // ---- rebuilding the index from the log, below a snapshot ----
-
-  /**
-   * The tables were taken from a snapshot, and the index is to be built from the messages that the log still
-   * keeps below it: forgets how far the queues are, and remembers it for `endIndexing`.
-   */
-  beginIndexing(): Map<Queue, { next: number; started: boolean }> {
-    const targets = new Map<Queue, { next: number; started: boolean }>();
-    for (const topic of this.topics.all()) {
-      for (const queue of topic.queues) targets.set(queue, { next: queue.next, started: false });
-    }
-    return targets;
-  }
-
-  /** Adds a message that lies below the snapshot to the index, and changes nothing else. */
-  indexMessage(
-    targets: Map<Queue, { next: number; started: boolean }>,
-    buffer: Buffer,
-    view: DataView,
-    at: number,
-    length: number,
-    position: number,
-  ): void {
-    const body = at + RECORD_HEADER_BYTES;
-    const queue = this.topics.findById(topicIdOf(view, body))?.queues[queueIdOf(view, body)];
-    const target = queue === undefined ? undefined : targets.get(queue);
-    if (queue === undefined || target === undefined) return;
-    const offset = offsetOf(view, body);
-    if (!target.started) {
-      target.started = true;
-      queue.startIndexAt(offset);
-    }
-    if (offset < queue.next || offset >= target.next) return;
-    const timeMs = storeTimeOf(view, body);
-    while (queue.next < offset) this.addMessage(queue, position, 0, 0, timeMs, 0, 0);
-    const messageAt = body + MESSAGE_HEADER_BYTES;
-    const tagHash = tagHashOfMessage(buffer, messageAt, messageAt + messageBytesOf(view, body));
-    this.addMessage(queue, position, length, tagHash, timeMs, 0, 0);
-  }
-
-  /** The log has been read up to the snapshot. */
-  endIndexing(targets: Map<Queue, { next: number; started: boolean }>, position: number): void {
-    for (const [queue, { next, started }] of targets) {
-      if (!started) queue.startIndexAt(next);
-      while (queue.next < next) {
-        this.addMessage(queue, position, 0, 0, queue.lastStoreTimeMs, 0, 0);
-      }
-      this.#dirtyQueues.add(queue);
-    }
-  }
-
-  /** Takes what the row of META says. */
-  decodeMeta(row: Buffer): StateMeta {
-    const word = (i: number): number => row.readDoubleLE(8 * i);
-    this.topics.nextId = Math.max(this.topics.nextId, word(3));
-    this.groups.nextId = Math.max(this.groups.nextId, word(4));
-    this.groups.nextProgressId = Math.max(this.groups.nextProgressId, word(5));
-    this.lastTimeMs = word(6);
-    this.logStart = word(7);
-    return { position: word(1), epoch: word(2) };
   }
 }
 

@@ -8,12 +8,16 @@ import { join } from 'node:path';
 import { fromBinary } from '@bufbuild/protobuf';
 import { StateRecordSchema } from '@ternmq/proto/gen/ternmq/log/v1/log_pb';
 import { type Clock, type Disk, type Logger, TernError } from '@ternmq/runtime';
-import { CommitLog, type LogOptions, type LogRecovery } from '../log/commit-log.ts';
+import { CommitLog } from '../log/commit-log.ts';
+import type { LogOptions, LogRecovery } from '../log/log-options.ts';
 import { RECORD_PREFIX_BYTES, RecordTag } from '../log/record.ts';
 import type { RecordVisitor } from '../log/scan.ts';
 import { Segments } from '../log/segments.ts';
 import { readWatermark } from '../log/watermark-file.ts';
 import { BrokerState } from './broker-state.ts';
+import { IndexRebuild } from './index-rebuild.ts';
+import { loadState } from './load-state.ts';
+import { decodeMeta } from './meta-row.ts';
 import { findSnapshot } from './snapshot.ts';
 import type { StateStore } from './store.ts';
 
@@ -55,7 +59,7 @@ export async function openState(
   try {
     store = openStore(folder);
     state = new BrokerState(store);
-    const meta = state.load(store);
+    const meta = loadState(state, store);
     const fits = meta !== undefined && meta.position >= logStart && meta.position <= logEnd;
     if (meta !== undefined && fits) {
       const { log, recovery } = await CommitLog.open(options, modules, meta, applyTo(state));
@@ -78,10 +82,10 @@ export async function openState(
   disk.remove(folder);
   disk.makeFolder(folder);
   store = openStore(folder);
-  return rebuild(options, modules, segments, store);
+  return buildAnew(options, modules, segments, store);
 }
 
-async function rebuild(
+async function buildAnew(
   options: LogOptions,
   modules: { disk: Disk; clock: Clock; logger: Logger },
   segments: Segments,
@@ -101,21 +105,21 @@ async function rebuild(
   }
   if (snapshot !== undefined) store.commitSync({ puts: snapshot.rows, removes: [] });
   const state = new BrokerState(store);
-  state.load(store);
-  if (snapshot !== undefined) state.decodeMeta(snapshot.meta);
+  loadState(state, store);
+  if (snapshot !== undefined) decodeMeta(state, snapshot.meta);
   const cut = snapshot?.position ?? 0;
-  const targets = state.beginIndexing();
+  const rebuild = new IndexRebuild(state);
   let indexing = cut > 0;
   let spillAt = logStart + SPILL_EVERY_BYTES;
   const apply = applyTo(state);
   const visit: RecordVisitor = (tag, buffer, view, at, length, position) => {
     if (indexing && position >= cut) {
       indexing = false;
-      state.endIndexing(targets, cut);
+      rebuild.end(cut);
     }
     if (!indexing) apply(tag, buffer, view, at, length, position);
     else if (tag === RecordTag.MESSAGE) {
-      state.indexMessage(targets, buffer, view, at, length, position);
+      rebuild.add(buffer, view, at, length, position);
     }
     if (position >= spillAt) {
       spillAt = position + SPILL_EVERY_BYTES;
@@ -127,7 +131,7 @@ async function rebuild(
   const from = { position: logStart, epoch: 0 };
   const { log, recovery } = await CommitLog.open(options, modules, from, visit);
   segments.close();
-  if (indexing) state.endIndexing(targets, cut);
+  if (indexing) rebuild.end(cut);
   showAll(state);
   if (recovery.end > 0) {
     logger.info(

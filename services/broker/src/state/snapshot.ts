@@ -10,11 +10,12 @@ import {
   SnapshotRowSchema,
   StateRecordSchema,
 } from '@ternmq/proto/gen/ternmq/log/v1/log_pb';
-import type { Clock } from '@ternmq/runtime';
+import { assert, type Clock } from '@ternmq/runtime';
 import { RECORD_PREFIX_BYTES, RecordTag } from '../log/record.ts';
 import { scanReadOnly } from '../log/scan.ts';
 import type { Segments } from '../log/segments.ts';
 import { META_KEY, Table, tableEnd, tableStart } from './keys.ts';
+import { readMeta } from './meta-row.ts';
 import type { StateLog } from './state-log.ts';
 import type { Row, StateStore } from './store.ts';
 
@@ -36,13 +37,13 @@ const COPIED: readonly Table[] = [
 export async function writeSnapshot(
   stateLog: StateLog,
   store: StateStore,
-  position: () => number,
   clock: Clock,
 ): Promise<number> {
   const view = store.view();
   try {
-    // The view and the position belong together: nothing is awaited between them.
-    const statePosition = BigInt(position());
+    const [meta] = view.range(META_KEY, tableEnd(Table.META));
+    assert(meta !== undefined, 'the store was written before');
+    const statePosition = BigInt(readMeta(meta.value).position);
     stateLog.change({
       case: 'snapshotBegun',
       value: { $typeName: 'ternmq.log.v1.SnapshotBegun', statePosition },
@@ -91,7 +92,7 @@ export interface Snapshot {
   readonly meta: Buffer;
 }
 
-/** Finds the newest complete snapshot in a log. */
+/** Finds the newest complete snapshot in a log that the log can go on from. */
 export function findSnapshot(
   segments: Segments,
   durable: number,
@@ -120,7 +121,8 @@ export function findSnapshot(
         change.value.rows === BigInt(building.rows.length);
       if (complete && building !== undefined) {
         const meta = building.rows.find((row) => row.key.equals(META_KEY));
-        if (meta !== undefined) {
+        // The log must have every record behind it.
+        if (meta !== undefined && building.position >= segments.start) {
           newest = {
             position: Number(building.position),
             rows: building.rows.filter((row) => row !== meta),

@@ -135,6 +135,7 @@ export class StateLog {
     const recordBytes = RECORD_HEADER_BYTES + bodyBytes;
     const tagHash = tagHashOfMessage(buffer, messageAt, originAt);
     const position = log.end();
+    this.state.lastTimeMs = timeMs;
     this.state.addMessage(queue, position, recordBytes, tagHash, timeMs, 0, 0);
     this.state.applyOrigin(buffer.subarray(originAt, recordAt + recordBytes));
     this.arrived(queue);

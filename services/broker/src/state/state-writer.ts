@@ -20,6 +20,8 @@ export class StateWriter {
   #timer: Timer | undefined;
   #writing: Promise<void> | undefined;
   #closed = false;
+  /** Segment that the newest record was in when its time was noted. */
+  #notedSegment: number;
   /** Position that the store holds up to. */
   position: number;
 
@@ -35,6 +37,7 @@ export class StateWriter {
     this.position = position;
     this.#modules = modules;
     this.#failed = failed;
+    this.#notedSegment = startOfActive(modules.log);
   }
 
   /** Begins to write by itself. */
@@ -71,12 +74,24 @@ export class StateWriter {
   async #writeOnce(): Promise<void> {
     const { log, state, store } = this.#modules;
     if (!state.dirty && this.position === log.next) return;
-    state.noteSegmentTime(log.segmentAt(log.next)?.start ?? 0, state.lastTimeMs);
+    this.#noteSegmentTimes();
     const batch = state.collect({ position: log.next, epoch: log.epoch });
     await log.durableAt(batch.position);
     await store.commit(batch);
     this.position = batch.position;
     batch.committed();
+  }
+
+  /** The segments that were written to since the last time have no record that is newer than now. */
+  #noteSegmentTimes(): void {
+    const { log, state } = this.#modules;
+    const active = startOfActive(log);
+    for (const { start } of log.segments) {
+      if (start >= this.#notedSegment && start <= active) {
+        state.noteSegmentTime(start, state.lastTimeMs);
+      }
+    }
+    this.#notedSegment = active;
   }
 
   /** Writes everything a last time. */
@@ -92,4 +107,8 @@ export class StateWriter {
     this.#closed = true;
     this.#timer?.cancel();
   }
+}
+
+function startOfActive(log: CommitLog): number {
+  return log.segmentAt(log.next)?.start ?? log.start;
 }

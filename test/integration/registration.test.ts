@@ -19,7 +19,7 @@ import {
   seededRandom,
 } from '@ternmq/runtime';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { Registration, type RegistrationOptions } from './registration.ts';
+import { Registration, type RegistrationOptions } from '../../services/broker/src/registration.ts';
 
 const TIMEOUT_MS = 1000;
 /** Longer than any back-off. */
