@@ -10,6 +10,10 @@ import { nameserver } from './transport/methods.ts';
 import { brokerOf, type Route, type RouteBroker, routeOf } from './transport/route.ts';
 
 const QUERY_MS_MAX = 3000;
+/** Pause in which new topics are collected before the watch is opened anew, in milliseconds. */
+const WATCH_DELAY_MS = 5;
+/** Above so many topics all of the cluster's are watched. */
+const WATCHED_TOPICS_MAX = 256;
 
 /** How long finding a route may take. */
 export interface FindOptions {
@@ -30,6 +34,8 @@ export class Routes {
   readonly #finding = new Map<string, Promise<Route>>();
   #server: number;
   #watch: { cancel(): void } | undefined;
+  /** The watch is for all topics of the cluster, because the client uses very many. */
+  #watchesAll = false;
   #rewatch: Timer | undefined;
   readonly #backOff = new BackOff(100, 5000);
   #closed = false;
@@ -157,8 +163,10 @@ export class Routes {
   #addTopic(topic: string): void {
     if (this.#listeners.has(topic)) return;
     this.#listeners.set(topic, new Set());
-    // Topics that come in one turn are watched by one call.
-    this.#rewatch ??= this.#clock.setTimer(1, () => this.#startWatch());
+    // A client of so many topics watches all of them already.
+    if (this.#watch !== undefined && this.#watchesAll) return;
+    // Topics that come shortly after each other are watched by one call.
+    this.#rewatch ??= this.#clock.setTimer(WATCH_DELAY_MS, () => this.#startWatch());
   }
 
   #startWatch(): void {
@@ -167,17 +175,18 @@ export class Routes {
     this.#watch = undefined;
     if (this.#closed || this.#listeners.size === 0) return;
     const address = this.#nameservers[this.#server] as string;
+    this.#watchesAll = this.#listeners.size > WATCHED_TOPICS_MAX;
     let current = true;
     const watch = this.#channels.get(address).watch(
       nameserver.watchRoutes,
-      { topics: [...this.#listeners.keys()] },
+      { topics: this.#watchesAll ? [] : [...this.#listeners.keys()] },
       {
         message: ({ routes }) => {
           this.#backOff.reset();
           for (const route of routes) {
             // An empty route says less than the one that is known: the name server has just started, or the
             // brokers are away. A topic that was deleted is told of by its broker.
-            if (route.groups.length > 0) this.#take(route);
+            if (route.groups.length > 0 && this.#listeners.has(route.topic)) this.#take(route);
           }
         },
         ended: () => {

@@ -133,10 +133,11 @@ export class Retention {
 
   async #trimLog(position: number): Promise<void> {
     const { log } = this.#stateLog;
-    await this.#relocateUnsettled(position);
     await this.#writer.write();
     const snapshot = await writeSnapshot(this.#stateLog, this.#store, this.#clock);
     if (snapshot < position) return;
+    // As late as possible: messages are delivered all the time.
+    await this.#relocateUnsettled(position);
     this.#stateLog.change({
       case: 'logTrimmed',
       value: { $typeName: 'ternmq.log.v1.LogTrimmed', startPosition: BigInt(position) },
@@ -172,7 +173,7 @@ export class Retention {
     try {
       await log.load(position, length);
       const record = log.find(position, length);
-      if (record !== undefined) this.#stateLog.relocateMessage(queue, offset, record);
+      if (record !== undefined && !queue.deleted) this.#stateLog.relocateMessage(queue, offset, record);
     } catch (error) {
       const { topicId, queueId } = queue;
       this.#logger.error({ error, topicId, queueId, offset }, 'an unsettled message is damaged');

@@ -336,16 +336,15 @@ export class CommitLog {
     if (position <= this.#durable) return Promise.resolve();
     if (this.#closed) return Promise.reject(this.#stopped());
     const durable = this.#waiters.add(position);
-    this.flush();
-    this.#sync();
+    if (this.#tryFlush()) this.#sync();
     return durable;
   }
 
   /** Resolves when everything before a position is visible: when a change of state may be answered. */
   visibleAt(position: number): Promise<void> {
     if (this.#options.flushMode === 'sync') return this.durableAt(position);
-    if (position <= this.#written || this.flush()) return Promise.resolve();
-    return this.durableAt(position);
+    if (position > this.#written) this.#tryFlush();
+    return position <= this.#written ? Promise.resolve() : this.durableAt(position);
   }
 
   /**

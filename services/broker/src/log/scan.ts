@@ -148,8 +148,20 @@ export function scanLog(
       if (window !== undefined) buffer = window.buffer as typeof buffer;
       const segment = segments.find(position);
       if (segment === undefined) {
-        if (durable > position) corrupt.push({ start: position, end: durable });
-        return { end: Math.max(position, durable), epoch, durable, corrupt, tornBytes: 0 };
+        const next = segments.all.find(({ start }) => start > position)?.start;
+        if (next !== undefined && durable <= position) {
+          const found = laterWatermark(segments, position, epoch, options.unsyncedBytesMax);
+          durable = Math.max(durable, found);
+        }
+        if (durable <= position) {
+          return { end: position, epoch, durable, corrupt, tornBytes: 0 };
+        }
+        // A file is lost.
+        const end = next ?? durable;
+        addCorrupt(corrupt, position, end);
+        position = end;
+        window = undefined;
+        continue;
       }
       window = new SegmentWindow(segments, segment, buffer);
     }
@@ -183,9 +195,15 @@ export function scanLog(
       return { end: position, epoch, durable, corrupt, tornBytes };
     }
     const end = nextRecord(window, position + 1, epoch, durable);
-    corrupt.push({ start: position, end });
+    addCorrupt(corrupt, position, end);
     position = end;
   }
+}
+
+function addCorrupt(corrupt: CorruptRange[], start: number, end: number): void {
+  const last = corrupt.at(-1);
+  if (last?.end === start) corrupt[corrupt.length - 1] = { start: last.start, end };
+  else corrupt.push({ start, end });
 }
 
 /** Position of the next record behind a corrupt one: in the segment, or where the next segment begins. */

@@ -4,8 +4,8 @@
 // needed, so that rolling costs no more than a look-up. Files that retention frees are kept as spares and
 // used again: writing over blocks that exist is what fdatasync does fastest.
 //
-// Invariant: a segment ends where the next one starts. Where a file is shorter than that, or missing, there is
-// nothing to read, and what should be there is corrupt.
+// Invariant: segments are in order and do not overlap. They follow each other without a gap, unless a file was lost or
+// cut.
 
 import { join } from 'node:path';
 import { assert, type Disk, type DiskFile } from '@ternmq/runtime';
@@ -59,10 +59,18 @@ export class Segments {
       if (/^\d{20}$/.test(name)) starts.push(Number(name));
       else if (name.startsWith(SPARE_PREFIX)) this.#foundSpare(name);
     }
-    for (const [i, start] of starts.entries()) {
-      const end = starts[i + 1] ?? this.#endOfLast(start);
-      this.#segments.push({ start, end });
+    for (const [i, start] of starts.entries()) this.#found(start, starts[i + 1]);
+  }
+
+  #found(start: number, next: number | undefined): void {
+    if (next === undefined) {
+      this.#segments.push({ start, end: this.#endOfLast(start) });
+      return;
     }
+    const file = this.#disk.openReadOnly(join(this.#folder, nameOf(start)));
+    const end = Math.min(start + file.sizeSync(), next);
+    file.close();
+    if (end > start) this.#segments.push({ start, end });
   }
 
   /** The last file may be shorter than it should be: a crash while it was prepared, or a copy that was cut. */
@@ -150,11 +158,16 @@ export class Segments {
     }
   }
 
-  /** Makes sure that the segment at `start`, the end of the last one, exists; returns true when it is new. */
+  /**
+   * Makes sure that the segment at `start`, where the log ends, exists; returns true when it is new. When a file was lost
+   * there, what lies behind it was never durable and goes.
+   */
   prepare(start: number): boolean {
     if (this.find(start) !== undefined) return false;
-    const last = this.#segments.at(-1);
-    assert(last === undefined || last.end <= start, 'segments do not overlap');
+    while ((this.#segments.at(-1)?.start ?? 0) > start) {
+      const { start: lost } = this.#segments.pop() as Segment;
+      this.#disk.remove(join(this.#folder, nameOf(lost)));
+    }
     const path = join(this.#folder, nameOf(start));
     const spare = this.#spares.pop();
     if (spare !== undefined) {

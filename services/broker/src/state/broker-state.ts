@@ -373,6 +373,7 @@ export class BrokerState {
           if (start >= this.logStart) continue;
           this.segmentTimes.delete(start);
           this.#dirtySegments.delete(start);
+          this.#dirtySegments.delete(start);
           this.#setRow(segmentKey(start), undefined);
         }
         return;

@@ -10,18 +10,29 @@ import { StateRecordSchema } from '@ternmq/proto/gen/ternmq/log/v1/log_pb';
 import { type Clock, type Disk, type Logger, TernError } from '@ternmq/runtime';
 import { CommitLog } from '../log/commit-log.ts';
 import type { LogOptions, LogRecovery } from '../log/log-options.ts';
-import { RECORD_PREFIX_BYTES, RecordTag } from '../log/record.ts';
+import {
+  RECORD_HEADER_BYTES,
+  RECORD_PREFIX_BYTES,
+  RecordTag,
+  readUint64,
+} from '../log/record.ts';
 import type { RecordVisitor } from '../log/scan.ts';
-import { Segments } from '../log/segments.ts';
+import { type Segment, Segments } from '../log/segments.ts';
 import { readWatermark } from '../log/watermark-file.ts';
 import { BrokerState } from './broker-state.ts';
 import { IndexRebuild } from './index-rebuild.ts';
 import { loadState } from './load-state.ts';
-import { decodeMeta } from './meta-row.ts';
+import { storeTimeOf } from './message-record.ts';
+import { decodeMeta, type StateMeta } from './meta-row.ts';
 import { findSnapshot } from './snapshot.ts';
 import type { StateStore } from './store.ts';
 
 const SPILL_EVERY_BYTES = 64 << 20;
+/** A change of state begins with field 4, fixed64: its time. */
+const STATE_TIME_AT = 1;
+
+/** What the store holds does not go together with the log. */
+class StoreDamaged extends Error {}
 
 /** A log and the state that follows from it. */
 export interface OpenedState {
@@ -53,36 +64,72 @@ export async function openState(
   );
   const logStart = segments.start;
   const logEnd = segments.all.at(-1)?.end ?? 0;
+  const watermark = readWatermark(join(options.folder, 'watermark'), disk).position;
+  if (watermark > 0 && segments.all.length === 0) {
+    throw new TernError(
+      'DATA_LOSS',
+      'LOG_LOST',
+      `${segments.folder} is lost, and the broker had ${watermark} bytes there; restore it, or remove all of ${options.folder} to begin anew`,
+    );
+  }
   disk.makeFolder(folder);
-  let store: StateStore | undefined;
-  let state: BrokerState | undefined;
-  try {
-    store = openStore(folder);
-    state = new BrokerState(store);
-    const meta = loadState(state, store);
-    const fits = meta !== undefined && meta.position >= logStart && meta.position <= logEnd;
-    if (meta !== undefined && fits) {
-      const { log, recovery } = await CommitLog.open(options, modules, meta, applyTo(state));
-      segments.close();
-      showAll(state);
-      return { log, state, store, storePosition: meta.position, recovery, rebuilt: false };
-    }
-    if (meta !== undefined) {
+  const loaded = load(openStore, folder, logger);
+  if (loaded?.meta !== undefined) {
+    const { store, state, meta } = loaded;
+    if (meta.position >= logStart && meta.position <= logEnd) {
+      const apply = applyTo(state, segments);
+      const visit: RecordVisitor = (...record) => {
+        try {
+          apply(...record);
+        } catch (cause) {
+          throw new StoreDamaged('a record cannot be applied to the state store', { cause });
+        }
+      };
+      try {
+        const { log, recovery } = await CommitLog.open(options, modules, meta, visit);
+        segments.close();
+        showAll(state);
+        return { log, state, store, storePosition: meta.position, recovery, rebuilt: false };
+      } catch (error) {
+        if (!(error instanceof StoreDamaged)) {
+          await store.close();
+          throw error;
+        }
+        tellUnreadable(logger, error);
+      }
+    } else {
       logger.warn(
         { statePosition: meta.position, logStart, logEnd },
         'the state store does not fit the log; building it anew',
       );
     }
-    await store.close();
-  } catch (error) {
-    if (error instanceof TernError) throw error;
-    logger.error({ error }, 'the state store cannot be read; building it anew from the log');
-    await store?.close().catch(() => {});
   }
+  await loaded?.store.close();
   disk.remove(folder);
   disk.makeFolder(folder);
-  store = openStore(folder);
-  return buildAnew(options, modules, segments, store);
+  return buildAnew(options, modules, segments, openStore(folder), watermark);
+}
+
+/** What the store says; undefined when it cannot be read. */
+function load(
+  openStore: (folder: string) => StateStore,
+  folder: string,
+  logger: Logger,
+): { store: StateStore; state: BrokerState; meta: StateMeta | undefined } | undefined {
+  let store: StateStore | undefined;
+  try {
+    store = openStore(folder);
+    const state = new BrokerState(store);
+    return { store, state, meta: loadState(state, store) };
+  } catch (error) {
+    tellUnreadable(logger, error);
+    void store?.close().catch(() => {});
+    return undefined;
+  }
+}
+
+function tellUnreadable(logger: Logger, error: unknown): void {
+  logger.error({ error }, 'the state store cannot be read; building it anew from the log');
 }
 
 async function buildAnew(
@@ -90,10 +137,10 @@ async function buildAnew(
   modules: { disk: Disk; clock: Clock; logger: Logger },
   segments: Segments,
   store: StateStore,
+  watermark: number,
 ): Promise<OpenedState> {
-  const { disk, logger } = modules;
+  const { logger } = modules;
   const { unsyncedBytesMax } = options;
-  const watermark = readWatermark(join(options.folder, 'watermark'), disk).position;
   const logStart = segments.start;
   const snapshot = logStart === 0 ? undefined : findSnapshot(segments, watermark, unsyncedBytesMax);
   if (logStart > 0 && snapshot === undefined) {
@@ -111,15 +158,17 @@ async function buildAnew(
   const rebuild = new IndexRebuild(state);
   let indexing = cut > 0;
   let spillAt = logStart + SPILL_EVERY_BYTES;
-  const apply = applyTo(state);
+  const apply = applyTo(state, segments);
+  const note = timesOf(state, segments);
   const visit: RecordVisitor = (tag, buffer, view, at, length, position) => {
     if (indexing && position >= cut) {
       indexing = false;
       rebuild.end(cut);
     }
     if (!indexing) apply(tag, buffer, view, at, length, position);
-    else if (tag === RecordTag.MESSAGE) {
-      rebuild.add(buffer, view, at, length, position);
+    else {
+      note(tag, buffer, view, at, length, position);
+      if (tag === RecordTag.MESSAGE) rebuild.add(buffer, view, at, length, position);
     }
     if (position >= spillAt) {
       spillAt = position + SPILL_EVERY_BYTES;
@@ -142,13 +191,27 @@ async function buildAnew(
   return { log, state, store, storePosition: 0, recovery, rebuilt: true };
 }
 
-function applyTo(state: BrokerState): RecordVisitor {
+function applyTo(state: BrokerState, segments: Segments): RecordVisitor {
+  const note = timesOf(state, segments);
   return (tag, buffer, view, at, length, position) => {
+    note(tag, buffer, view, at, length, position);
     if (tag === RecordTag.MESSAGE) state.applyMessage(buffer, view, at, length, position);
     else if (tag === RecordTag.STATE) {
       const bytes = buffer.subarray(at + RECORD_PREFIX_BYTES, at + length);
       state.applyChange(fromBinary(StateRecordSchema, bytes), position);
     }
+  };
+}
+
+/** Notes the time of the newest record in each segment. */
+function timesOf(state: BrokerState, segments: Segments): RecordVisitor {
+  let segment: Segment | undefined;
+  return (tag, _buffer, view, at, _length, position) => {
+    if (segment === undefined || position >= segment.end) segment = segments.find(position);
+    const body = at + RECORD_HEADER_BYTES;
+    const timeMs =
+      tag === RecordTag.MESSAGE ? storeTimeOf(view, body) : readUint64(view, body + STATE_TIME_AT);
+    if (segment !== undefined) state.noteSegmentTime(segment.start, timeMs);
   };
 }
 

@@ -11,7 +11,7 @@ import type { StateStore } from './store.ts';
 
 const INTERVAL_MS = 250;
 /** A batch that took long makes the next one wait this many times as long, so that writing stays a small part. */
-const REST_FACTOR = 3;
+const REST_FACTOR = 9;
 
 /** Writes the state to the store from time to time. */
 export class StateWriter {
