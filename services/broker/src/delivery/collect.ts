@@ -78,6 +78,7 @@ export class Collector {
     let chunk = -1;
     let entries: Uint32Array | undefined;
     let slab: Slab | undefined;
+    let cold = false;
     let runStart = 0;
     let runBytes = 0;
     let offset = from;
@@ -111,45 +112,45 @@ export class Collector {
       }
       if (found.messages > 0 && found.bytes + length > bytesMax) break;
       const position = entryPosition(entries, index);
-      if (slab === undefined || position < slab.start || position + length > slab.end) {
-        endRun();
-        slab = this.#log.tail(position, length)?.slab;
-      }
-      if (slab !== undefined) {
-        if (
-          !all &&
-          !this.#tagMatches(slab.buffer, slab.view, position - slab.start, hash, filter)
-        ) {
-          skip(found, offset - from);
-          continue;
-        }
-        if (runBytes === 0 || runStart + runBytes !== position) {
+      try {
+        if (slab === undefined || position < slab.start || position + length > slab.end) {
           endRun();
-          runStart = position;
+          slab = this.#log.tail(position, length)?.slab;
+          cold = slab === undefined;
         }
-        runBytes += length;
-      } else {
-        let record: Buffer | undefined;
-        try {
-          record = this.#log.find(position, length);
-        } catch (error) {
-          if (!(error instanceof TernError)) throw error;
-          if (!skipDamaged) {
-            found.damaged = error;
-            break;
-          }
-          this.#skipDamaged(queue, offset, found, from);
-          continue;
+        // What comes from the disk is checked record by record, what was never there need not be.
+        if (cold) {
+          const block = this.#log.block(position, length);
+          if (block !== slab) endRun();
+          slab = block;
         }
-        if (record === undefined) {
+        const record = slab === undefined ? this.#log.find(position, length) : undefined;
+        if (slab === undefined && record === undefined) {
           found.missing = { position, length };
           break;
         }
-        if (!all && !this.#tagMatches(record, viewOf(record), 0, hash, filter)) {
+        const buffer = (record ?? slab?.buffer) as Buffer;
+        const at = record === undefined ? position - (slab?.start ?? 0) : 0;
+        if (!all && !this.#tagMatches(buffer, at, hash, filter)) {
           skip(found, offset - from);
           continue;
         }
-        parts.push(record);
+        if (record !== undefined) parts.push(record);
+        else {
+          if (runBytes === 0 || runStart + runBytes !== position) {
+            endRun();
+            runStart = position;
+          }
+          runBytes += length;
+        }
+      } catch (error) {
+        if (!(error instanceof TernError)) throw error;
+        if (!skipDamaged) {
+          found.damaged = error;
+          break;
+        }
+        this.#skipDamaged(queue, offset, found, from);
+        continue;
       }
       found.messages++;
       found.bytes += length;
@@ -172,15 +173,9 @@ export class Collector {
     skip(found, offset - from);
   }
 
-  #tagMatches(
-    buffer: Buffer,
-    view: DataView,
-    at: number,
-    hash: number,
-    filter: TagFilter,
-  ): boolean {
+  #tagMatches(buffer: Buffer, at: number, hash: number, filter: TagFilter): boolean {
     const messageAt = at + MESSAGE_AT;
-    const end = messageAt + messageBytesOf(view, at + RECORD_HEADER_BYTES);
+    const end = messageAt + messageBytesOf(viewOf(buffer), at + RECORD_HEADER_BYTES);
     return (
       findTag(buffer, messageAt, end, this.#tag) &&
       filter.matches(hash, buffer, this.#tag.start, this.#tag.end)

@@ -5,16 +5,19 @@
 // Invariant: a cached block holds only bytes below the position that was written when it was read; the
 // block that the log's end lies in is read again when more of it is wanted.
 
+import { viewOf } from './record.ts';
 import type { Segments } from './segments.ts';
+import type { Slab } from './tail-cache.ts';
 
 const BLOCK_BYTES = 256 << 10;
 const BLOCKS_MAX = 128;
 /** A reader that goes through the log in order gets the blocks behind the one it asks for, too. */
-const READ_AHEAD_BLOCKS = 2;
+const READ_AHEAD_BLOCKS = 4;
 
-interface Block {
+interface Block extends Slab {
   /** Bytes from the block's start that are there. */
   buffer: Buffer;
+  view: DataView;
   /** The read that is under way, if any. */
   loading: Promise<void> | undefined;
 }
@@ -30,6 +33,12 @@ export class BlockCache {
   constructor(segments: Segments, written: () => number) {
     this.#segments = segments;
     this.#written = written;
+  }
+
+  /** The block that holds all of the bytes, if there is one and it is here; valid for good. */
+  block(position: number, length: number): Slab | undefined {
+    const block = this.#touch(Math.floor(position / BLOCK_BYTES));
+    return block !== undefined && position + length <= block.end ? block : undefined;
   }
 
   /** The bytes, if all of them are here. The result is valid for good and must not be changed. */
@@ -96,7 +105,8 @@ export class BlockCache {
       if (block.loading !== undefined) return block.loading;
       if (block.buffer.length >= length) return Promise.resolve();
     } else {
-      block = { buffer: Buffer.alloc(0), loading: undefined };
+      const buffer = Buffer.alloc(0);
+      block = { buffer, view: viewOf(buffer), start, end: start, loading: undefined };
       this.#blocks.set(number, block);
       this.#evict();
     }
@@ -104,6 +114,8 @@ export class BlockCache {
     filling.loading = this.#read(start, length)
       .then((buffer) => {
         filling.buffer = buffer;
+        filling.view = viewOf(buffer);
+        filling.end = start + buffer.length;
       })
       .finally(() => {
         filling.loading = undefined;

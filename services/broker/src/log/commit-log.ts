@@ -33,12 +33,7 @@ import {
   writeHeader,
   writeUint64,
 } from './record.ts';
-import {
-  type RecordVisitor,
-  scanLog,
-  WATERMARK_FIELD,
-  WATERMARK_POSITION_AT,
-} from './scan.ts';
+import { type RecordVisitor, scanLog, WATERMARK_FIELD, WATERMARK_POSITION_AT } from './scan.ts';
 import { SegmentSyncer } from './segment-syncer.ts';
 import { type Segment, Segments } from './segments.ts';
 import { type Slab, TailCache } from './tail-cache.ts';
@@ -364,20 +359,34 @@ export class CommitLog {
     }
     const bytes = this.#blocks.find(position, length);
     if (bytes === undefined) return undefined;
-    const view = viewOf(bytes);
-    if (
-      claimedLength(view, 0, length, position) !== length ||
-      !checksumHolds(bytes, view, 0, length)
-    ) {
-      this.stats.corruptReads++;
-      throw new TernError(
-        'DATA_LOSS',
-        'CORRUPT_RECORD',
-        `the record at position ${position} of the log is damaged; run 'tern log verify' and restore it from a replica`,
-      );
-    }
-    this.stats.bytesRead += length;
+    this.#check(bytes, viewOf(bytes), 0, length, position);
     return bytes;
+  }
+
+  /**
+   * The block of the block cache that holds a record, which is checked; undefined when it is not there, or lies
+   * in two blocks. Throws DATA_LOSS (CORRUPT_RECORD).
+   */
+  block(position: number, length: number): Slab | undefined {
+    const block = this.#blocks.block(position, length);
+    if (block !== undefined) {
+      this.#check(block.buffer, block.view, position - block.start, length, position);
+    }
+    return block;
+  }
+
+  #check(bytes: Buffer, view: DataView, at: number, length: number, position: number): void {
+    const claimed = claimedLength(view, at, length, position);
+    if (claimed === length && checksumHolds(bytes, view, at, length)) {
+      this.stats.bytesRead += length;
+      return;
+    }
+    this.stats.corruptReads++;
+    throw new TernError(
+      'DATA_LOSS',
+      'CORRUPT_RECORD',
+      `the record at position ${position} of the log is damaged; run 'tern log verify' and restore it from a replica`,
+    );
   }
 
   /** Loads what `find` misses, in the background. */
