@@ -1,12 +1,15 @@
 // Sends whole frames, to the queues of a topic by turns, with one callback for each frame. Idempotent like the
 // rest: a frame is sent again after a broken connection and stored once.
 
-import { randomInt } from 'node:crypto';
 import type { Clock } from './clock.ts';
 import { MqError } from './errors.ts';
 import type { OutgoingMessage } from './message.ts';
-import type { LinkFrame, ProduceLink } from './produce-link.ts';
+import type { ProduceLink } from './produce-link.ts';
+import { newProducerId } from './queue-sender.ts';
 import { addressFrame, type EncodedFrame, encodeFrame } from './wire/frame.ts';
+
+/** Most frames in flight for one queue: the broker remembers the offsets of so many. */
+const FRAMES_MAX = 512;
 
 /** Where a frame was stored. */
 export interface FrameReceipt {
@@ -20,8 +23,10 @@ interface FrameQueue {
   readonly broker: string;
   readonly queueId: number;
   readonly link: ProduceLink;
-  readonly producerId: number;
+  producerId: number;
   sequence: number;
+  /** Frames without an outcome. */
+  inFlight: number;
 }
 
 /** Sends whole frames; made by `Producer.frames`. A frame must not be changed before its outcome. */
@@ -42,8 +47,9 @@ export class FrameSender {
       broker,
       queueId,
       link,
-      producerId: randomInt(1, 2 ** 48 - 1),
+      producerId: newProducerId(),
       sequence: 0,
+      inFlight: 0,
     }));
   }
 
@@ -56,15 +62,17 @@ export class FrameSender {
     return encodeFrame(this.#topic, messages, this.#clock.nowMs());
   }
 
-  /** The connection of the queue whose turn is next takes more at once. */
+  /** The queue whose turn is next takes more at once. */
   get writable(): boolean {
-    return this.#queues[this.#turn]?.link.writable ?? false;
+    const { link, inFlight } = this.#queues[this.#turn] as FrameQueue;
+    return link.writable && inFlight < FRAMES_MAX;
   }
 
   /**
-   * Sends a frame to the queue whose turn it is.
+   * Sends a frame to the queue whose turn it is. There is no deadline: it is tried until the producer is closed, and
+   * fails with OUTCOME_UNKNOWN then. A refusal fails the frames that are in flight behind it, too.
    *
-   * @param done called when the frame is stored, or refused with an error
+   * @param done called once, when the frame is stored, or has failed with an error
    */
   write(
     frame: EncodedFrame,
@@ -72,20 +80,38 @@ export class FrameSender {
   ): void {
     const queue = this.#queues[this.#turn] as FrameQueue;
     this.#turn = (this.#turn + 1) % this.#queues.length;
-    const { broker, queueId, link } = queue;
+    const { broker, queueId, link, producerId } = queue;
     const frameId = link.nextFrameId();
-    addressFrame(frame, queueId, queue.producerId, queue.sequence, frameId);
+    addressFrame(frame, queueId, producerId, queue.sequence, frameId);
     queue.sequence += frame.count;
-    const linkFrame: LinkFrame = {
+    queue.inFlight++;
+    link.write({
       encoded: frame,
       frameId,
       left: false,
       abandoned: false,
       settled({ reason, message, baseOffset }) {
-        if (reason === '') done(undefined, { broker, queueId, baseOffset });
-        else done(new MqError(reason, message));
+        queue.inFlight--;
+        if (reason === '') {
+          done(undefined, { broker, queueId, baseOffset });
+          return;
+        }
+        // Its sequences are missing for good: what comes now begins anew.
+        if (queue.producerId === producerId) {
+          queue.producerId = newProducerId();
+          queue.sequence = 0;
+        }
+        done(new MqError(reason, message));
       },
-    };
-    link.write(linkFrame);
+      dropped() {
+        queue.inFlight--;
+        done(
+          new MqError(
+            'OUTCOME_UNKNOWN',
+            'the producer was closed before the broker had answered: the messages may be stored or not',
+          ),
+        );
+      },
+    });
   }
 }

@@ -1,20 +1,22 @@
 // Sends messages. Batches by itself, waits when too much is under way, tries again, and sends nothing twice.
 
-import { type Clock, randomBelow, type Timer } from './clock.ts';
+import { type Clock, pause, randomBelow, type Timer } from './clock.ts';
 import { abortedError, closedError, isMqError, MqError } from './errors.ts';
 import type { Events } from './events.ts';
 import { FrameSender } from './frame-sender.ts';
 import type { OutgoingMessage, QueueId, Receipt, SendOutcome } from './message.ts';
+import { messageFault } from './message-check.ts';
+import { Outgoing } from './outgoing.ts';
 import { ProduceLink } from './produce-link.ts';
 import { queueOfKey, queueOfTurn } from './queue-choice.ts';
-import { type Outgoing, QueueSender } from './queue-sender.ts';
+import { QueueSender } from './queue-sender.ts';
 import type { Routes } from './routes.ts';
+import { SendWindow } from './send-window.ts';
 import type { TopicHandle } from './topic-handle.ts';
 import type { Channels } from './transport/channels.ts';
 import type { Route, RouteQueue } from './transport/route.ts';
 import { messageBytes } from './wire/frame.ts';
 
-const BODY_BYTES_MAX = 4 << 20;
 const SWEEP_MS = 100;
 const RETRY_MS = 200;
 
@@ -44,15 +46,24 @@ export class Producer implements AsyncDisposable {
   readonly #channels: Channels;
   readonly #clock: Clock;
   readonly #events: Events;
+  readonly #window: SendWindow;
+  /** By broker group. */
   readonly #links = new Map<string, ProduceLink>();
+  readonly #frameLinks = new Map<string, ProduceLink>();
+  /** Where each broker group is, as the routes of the topics say. */
+  readonly #addresses = new Map<string, string>();
   readonly #senders = new Map<string, QueueSender>();
-  readonly #turns = new Map<string, number>();
-  readonly #roomWaiters: (() => void)[] = [];
+  /** Messages that wait for the route of their topic, in order. */
+  readonly #unrouted = new Map<string, Outgoing[]>();
+  /** By topic: which queue is next, and how to stop hearing of its route. */
+  readonly #topics = new Map<string, { turn: number; readonly forget: () => void }>();
+  readonly #turning = new Set<string>();
   readonly #sweep: Timer;
-  #bytes = 0;
-  /** Messages that wait for a route or for room. */
-  #later = 0;
-  #closed = false;
+  readonly #closing = new AbortController();
+  /** Messages without an outcome. */
+  #open = 0;
+  #idle: (() => void) | undefined;
+  #closed: Promise<void> | undefined;
   /** Messages sent one-way that failed. */
   oneWayFailures = 0;
 
@@ -65,15 +76,14 @@ export class Producer implements AsyncDisposable {
     this.#channels = modules.channels;
     this.#clock = modules.clock;
     this.#events = modules.events;
-    this.#sweep = this.#clock.every(SWEEP_MS, () => {
-      const nowMs = this.#clock.monotonicMs();
-      for (const sender of this.#senders.values()) sender.expire(nowMs);
-    });
+    this.#window = new SendWindow(this.#options.inFlightBytesMax, (item) => this.#start(item));
+    this.#sweep = this.#clock.every(SWEEP_MS, () => this.#expire(this.#clock.monotonicMs()));
   }
 
   /**
    * Sends a message; resolves when it is as durable as its broker demands. Throws MqError: the broker's reasons
-   * (TOPIC_NOT_FOUND, BODY_TOO_LARGE, …), DEADLINE_EXCEEDED or BROKER_UNREACHABLE (not stored), OUTCOME_UNKNOWN.
+   * (TOPIC_NOT_FOUND, BODY_TOO_LARGE, DISK_FULL, …), DEADLINE_EXCEEDED or BROKER_UNREACHABLE (not stored),
+   * OUTCOME_UNKNOWN.
    */
   send(topic: string, message: OutgoingMessage, options?: SendOptions): Promise<Receipt>;
   send<Value>(
@@ -81,14 +91,12 @@ export class Producer implements AsyncDisposable {
     value: OutgoingValue<Value>,
     options?: SendOptions,
   ): Promise<Receipt>;
-  send<Value>(
-    topic: string | TopicHandle<Value>,
-    message: OutgoingMessage | OutgoingValue<Value>,
+  send(
+    topic: string | TopicHandle<unknown>,
+    message: OutgoingMessage | OutgoingValue<unknown>,
     options: SendOptions = {},
   ): Promise<Receipt> {
-    return typeof topic === 'string'
-      ? this.#send(topic, message as OutgoingMessage, options)
-      : this.#send(topic.name, encoded(topic, message as OutgoingValue<Value>), options);
+    return this.#sendTo(topic, message, options);
   }
 
   /** Sends many messages; tells of each what became of it, in their order. Never throws for some of them. */
@@ -98,7 +106,7 @@ export class Producer implements AsyncDisposable {
     options: SendOptions = {},
   ): Promise<SendOutcome[]> {
     const sent = await Promise.allSettled(
-      messages.map((message) => this.#send(topic, message, options)),
+      messages.map((message) => this.#sendTo(topic, message, options)),
     );
     return sent.map((one) =>
       one.status === 'fulfilled'
@@ -108,10 +116,16 @@ export class Producer implements AsyncDisposable {
   }
 
   /** Sends a message and waits for nothing. A failure is counted and told as the event `sendFailed`. */
-  sendOneWay(topic: string, message: OutgoingMessage): void {
-    this.#send(topic, message, {}).catch((error: Error) => {
+  sendOneWay(topic: string, message: OutgoingMessage): void;
+  sendOneWay<Value>(topic: TopicHandle<Value>, message: OutgoingValue<Value>): void;
+  sendOneWay(
+    topic: string | TopicHandle<unknown>,
+    message: OutgoingMessage | OutgoingValue<unknown>,
+  ): void {
+    const name = typeof topic === 'string' ? topic : topic.name;
+    this.#sendTo(topic, message, {}).catch((error: Error) => {
       this.oneWayFailures++;
-      this.#events.emit({ type: 'sendFailed', topic, error });
+      this.#events.emit({ type: 'sendFailed', topic: name, error });
     });
   }
 
@@ -120,122 +134,99 @@ export class Producer implements AsyncDisposable {
    * a topic by turns.
    */
   async frames(topic: string): Promise<FrameSender> {
+    if (this.#closed !== undefined) throw closedError('producer');
     const { deadlineMs } = this.#options;
     const { queues } = await this.#routes.find(topic, { deadlineMs }, true);
+    this.#topic(topic);
     return new FrameSender(
       topic,
-      queues.map((queue) => ({ ...queue, link: this.#link(queue.address) })),
+      queues.map((queue) => ({ ...queue, link: this.#frameLink(queue) })),
       this.#clock,
     );
   }
 
-  #send(topic: string, message: OutgoingMessage, options: SendOptions): Promise<Receipt> {
-    if (this.#closed) return Promise.reject(closedError('producer'));
-    const { signal, deadlineMs = this.#options.deadlineMs } = options;
-    if (signal?.aborted) return Promise.reject(abortedError(signal));
-    const invalid = invalidBody(message);
-    if (invalid !== undefined) return Promise.reject(invalid);
-    const untilMs = this.#clock.monotonicMs() + deadlineMs;
-    const route = this.#routes.known(topic);
-    const room = this.#bytes < this.#options.inFlightBytesMax && this.#roomWaiters.length === 0;
-    if (room && route !== undefined && route.queues.length > 0) {
-      return this.#enqueue(topic, route, message, untilMs, signal);
+  #sendTo(
+    topic: string | TopicHandle<unknown>,
+    message: OutgoingMessage | OutgoingValue<unknown>,
+    options: SendOptions,
+  ): Promise<Receipt> {
+    try {
+      return typeof topic === 'string'
+        ? this.#send(topic, message as OutgoingMessage, options)
+        : this.#send(topic.name, encoded(topic, message as OutgoingValue<unknown>), options);
+    } catch (error) {
+      return Promise.reject(error);
     }
-    this.#later++;
-    return this.#sendLater(topic, message, untilMs, signal).finally(() => {
-      this.#later--;
-      this.#roomWaiters.shift()?.();
+  }
+
+  #send(topic: string, message: OutgoingMessage, options: SendOptions): Promise<Receipt> {
+    if (this.#closed !== undefined) throw closedError('producer');
+    const { signal, deadlineMs = this.#options.deadlineMs } = options;
+    if (signal?.aborted) throw abortedError(signal);
+    const fault = messageFault(message);
+    if (fault !== undefined) throw fault;
+    const untilMs = this.#clock.monotonicMs() + deadlineMs;
+    const bytes = messageBytes(message);
+    const item = new Outgoing(topic, message, { bytes, untilMs, signal }, (one) => {
+      this.#window.leave(one);
+      if (--this.#open === 0) this.#idle?.();
     });
+    this.#open++;
+    const unrouted = this.#unrouted.get(topic);
+    if (unrouted !== undefined) unrouted.push(item);
+    else if ((this.#routes.known(topic)?.queues.length ?? 0) > 0) this.#window.enter(item);
+    else {
+      const items = [item];
+      this.#unrouted.set(topic, items);
+      void this.#findRoute(topic, items);
+    }
+    return item.receipt;
   }
 
-  async #sendLater(
-    topic: string,
-    message: OutgoingMessage,
-    untilMs: number,
-    signal: AbortSignal | undefined,
-  ): Promise<Receipt> {
-    const leftMs = (): number => untilMs - this.#clock.monotonicMs();
-    const route = await this.#routes.find(topic, { deadlineMs: leftMs(), signal }, true);
-    while (this.#bytes >= this.#options.inFlightBytesMax) await this.#room(leftMs(), signal);
-    return this.#enqueue(topic, route, message, untilMs, signal);
-  }
-
-  /** Resolves when something that was under way has ended. */
-  #room(leftMs: number, signal: AbortSignal | undefined): Promise<void> {
-    return new Promise((resolve, reject) => {
-      const finish = (error?: MqError): void => {
-        timer.cancel();
-        signal?.removeEventListener('abort', abort);
-        const index = this.#roomWaiters.indexOf(wake);
-        if (index >= 0) this.#roomWaiters.splice(index, 1);
-        if (error === undefined) resolve();
-        else reject(error);
-      };
-      const wake = (): void => finish();
-      const abort = (): void => finish(abortedError(signal as AbortSignal));
-      const timer = this.#clock.setTimer(Math.max(0, leftMs), () =>
-        finish(
-          new MqError(
-            'DEADLINE_EXCEEDED',
-            'too many bytes were under way for the whole time; send slower, or allow more with inFlightBytesMax',
-            { retryable: true },
-          ),
-        ),
-      );
-      signal?.addEventListener('abort', abort);
-      this.#roomWaiters.push(wake);
-    });
-  }
-
-  #enqueue(
-    topic: string,
-    route: Route,
-    message: OutgoingMessage,
-    untilMs: number,
-    signal: AbortSignal | undefined,
-  ): Promise<Receipt> {
-    return new Promise((resolve, reject) => {
-      const bytes = messageBytes(message);
-      this.#bytes += bytes;
-      const finish = (): void => {
-        this.#bytes -= bytes;
-        signal?.removeEventListener('abort', abort);
-        this.#roomWaiters.shift()?.();
-      };
-      const abort = (): void => {
-        if (item.done) return;
-        item.done = true;
-        finish();
-        reject(abortedError(signal as AbortSignal));
-      };
-      const item: Outgoing = {
-        message,
-        bytes,
-        untilMs,
-        pinned: message.orderingKey !== undefined || message.queue !== undefined,
-        alone: false,
-        done: false,
-        stored: (receipt) => {
-          finish();
-          resolve(receipt);
-        },
-        failed: (error) => {
-          finish();
-          reject(error);
-        },
-      };
-      signal?.addEventListener('abort', abort);
+  /** Finds a topic's route for as long as messages wait for it, and then lets them in, in order. */
+  async #findRoute(topic: string, items: Outgoing[]): Promise<void> {
+    const { signal } = this.#closing;
+    for (;;) {
+      const waiting = items.filter(({ done }) => !done);
+      const untilMs = waiting.reduce((latest, item) => Math.max(latest, item.untilMs), 0);
+      const leftMs = untilMs - this.#clock.monotonicMs();
+      if (waiting.length === 0 || leftMs <= 0) break;
       try {
-        this.#sender(topic, this.#choose(topic, route, message)).add(item);
+        await this.#routes.find(topic, { deadlineMs: leftMs, signal }, true);
+        break;
       } catch (error) {
-        item.done = true;
-        item.failed(isMqError(error) ? error : new MqError('INVALID_OPTION', String(error)));
+        const failure = isMqError(error) ? error : new MqError('UNKNOWN', String(error));
+        for (const item of items) {
+          if (failure.retryable) item.refusal = failure;
+          else item.failed(failure);
+        }
+        await pause(this.#clock, RETRY_MS, signal);
       }
-    });
+    }
+    this.#unrouted.delete(topic);
+    const found = this.#routes.known(topic) !== undefined;
+    for (const item of items) {
+      if (found) this.#window.enter(item);
+      else item.failed(item.refusal ?? noRoute(topic));
+    }
   }
 
-  #choose(topic: string, route: Route, message: OutgoingMessage): RouteQueue {
-    const { queues } = route;
+  /** A message is let in: chooses its queue and hands it over. */
+  #start(item: Outgoing): void {
+    try {
+      const route = this.#routes.known(item.topic);
+      if (route === undefined || route.queues.length === 0) {
+        throw new MqError('NO_BROKER', `no broker serves topic ${item.topic} now`, {
+          retryable: true,
+        });
+      }
+      this.#sender(item.topic, this.#choose(route, item.message)).add(item);
+    } catch (error) {
+      item.failed(isMqError(error) ? (error as MqError) : selectorFailed(error));
+    }
+  }
+
+  #choose({ topic, queues }: Route, message: OutgoingMessage): RouteQueue {
     if (message.queue !== undefined) {
       const wanted: QueueId =
         typeof message.queue === 'function' ? message.queue(queues) : message.queue;
@@ -251,43 +242,51 @@ export class Producer implements AsyncDisposable {
     if (message.orderingKey !== undefined && message.orderingKey !== '') {
       return queueOfKey(queues, message.orderingKey);
     }
+    const state = this.#topic(topic);
     // Messages of one run of code stay together, as one frame; the next run takes the next queue.
-    let turn = this.#turns.get(topic);
-    if (turn === undefined) {
-      turn = randomBelow(queues.length);
-      this.#turns.set(topic, turn);
+    if (!this.#turning.has(topic)) {
+      this.#turning.add(topic);
+      queueMicrotask(() => {
+        this.#turning.delete(topic);
+        state.turn++;
+      });
     }
-    this.#turnSoon(topic);
     return queueOfTurn(
       queues,
-      turn,
-      (address) => this.#links.get(address)?.lastError !== undefined,
+      state.turn,
+      ({ broker }) => this.#links.get(broker)?.avoided === true,
     );
   }
 
-  readonly #turning = new Set<string>();
-
-  #turnSoon(topic: string): void {
-    if (this.#turning.has(topic)) return;
-    this.#turning.add(topic);
-    queueMicrotask(() => {
-      this.#turning.delete(topic);
-      this.#turns.set(topic, (this.#turns.get(topic) ?? 0) + 1);
-    });
+  #topic(topic: string): { turn: number } {
+    let state = this.#topics.get(topic);
+    if (state === undefined) {
+      const forget = this.#routes.listen(topic, (route) => this.#learn(route));
+      state = { turn: randomBelow(1024), forget };
+      this.#topics.set(topic, state);
+    }
+    return state;
   }
 
-  #sender(topic: string, { broker, queueId, address }: RouteQueue): QueueSender {
-    const key = `${topic} ${broker} ${queueId} ${address}`;
+  /** A broker group that has moved is written to at its new address from its next connection on. */
+  #learn({ queues }: Route): void {
+    for (const { broker, address } of queues) {
+      if (this.#addresses.has(broker)) this.#addresses.set(broker, address);
+    }
+  }
+
+  #sender(topic: string, queue: RouteQueue): QueueSender {
+    const { broker, queueId } = queue;
+    const key = `${topic} ${broker} ${queueId}`;
     let sender = this.#senders.get(key);
     if (sender === undefined) {
+      this.#topic(topic);
       sender = new QueueSender(
         { topic, broker, queueId },
         {
-          link: this.#link(address),
+          link: this.#link(queue),
           nowMs: () => this.#clock.nowMs(),
-          retryLater: (one) => {
-            this.#clock.setTimer(RETRY_MS, () => one.retry());
-          },
+          refusedForNow: (one) => this.#rest(one),
         },
       );
       this.#senders.set(key, sender);
@@ -295,52 +294,102 @@ export class Producer implements AsyncDisposable {
     return sender;
   }
 
-  #link(address: string): ProduceLink {
-    let link = this.#links.get(address);
+  #link(queue: RouteQueue): ProduceLink {
+    let link = this.#links.get(queue.broker);
     if (link === undefined) {
-      const modules = { clock: this.#clock, events: this.#events };
-      link = new ProduceLink(this.#channels.get(address), modules, {
-        down: () => this.#moveFrom(address),
-        drained: () => {},
-      });
-      this.#links.set(address, link);
+      link = this.#newLink(queue, () => this.#moveFrom(queue.broker));
+      this.#links.set(queue.broker, link);
     }
     return link;
   }
 
+  /** Whole frames stay on their queue, and so travel on a stream of their own. */
+  #frameLink(queue: RouteQueue): ProduceLink {
+    let link = this.#frameLinks.get(queue.broker);
+    if (link === undefined) {
+      link = this.#newLink(queue, () => {});
+      this.#frameLinks.set(queue.broker, link);
+    }
+    return link;
+  }
+
+  #newLink({ broker, address }: RouteQueue, down: () => void): ProduceLink {
+    if (!this.#addresses.has(broker)) this.#addresses.set(broker, address);
+    const channel = () => this.#channels.get(this.#addresses.get(broker) as string);
+    return new ProduceLink(channel, { clock: this.#clock, events: this.#events }, down);
+  }
+
+  /** A broker has refused for now: after a pause its messages go to others, or once more to it. */
+  #rest(sender: QueueSender): void {
+    sender.link.avoid();
+    this.#clock.setTimer(RETRY_MS, () => {
+      this.#moveItems(sender);
+      sender.retry();
+    });
+  }
+
   /** A broker cannot be reached: what has not left for it, and need not go there, goes to others. */
-  #moveFrom(address: string): void {
-    const reachable = (one: RouteQueue): boolean =>
-      one.address !== address && this.#links.get(one.address)?.lastError === undefined;
-    const senders = [...this.#senders.values()].filter(({ link }) => link.address === address);
-    const movable = senders.filter(({ topic }) =>
-      this.#routes.known(topic)?.queues.some(reachable),
-    );
-    if (movable.length === 0) return;
-    this.#links.get(address)?.takeUnsent();
+  #moveFrom(broker: string): void {
+    const senders = [...this.#senders.values()].filter((sender) => sender.broker === broker);
+    if (!senders.some(({ topic }) => this.#elsewhere(topic, broker))) return;
+    this.#links.get(broker)?.takeUnsent();
     for (const sender of senders) {
-      const items = sender.takeMovable();
-      const route = this.#routes.known(sender.topic);
-      for (const item of items) {
-        const queue =
-          route === undefined ? undefined : this.#choose(sender.topic, route, item.message);
-        (queue === undefined ? sender : this.#sender(sender.topic, queue)).add(item);
-      }
+      this.#moveItems(sender);
       sender.retry();
     }
   }
 
-  /** Waits until everything under way has its outcome, but at most so long, and closes the connections. */
-  async close(options: { readonly drainMs?: number } = {}): Promise<void> {
-    if (this.#closed) return;
-    this.#closed = true;
-    const untilMs = this.#clock.monotonicMs() + (options.drainMs ?? this.#options.deadlineMs);
-    while (this.#bytes + this.#later > 0 && this.#clock.monotonicMs() < untilMs) {
-      await this.#room(untilMs - this.#clock.monotonicMs(), undefined).catch(() => {});
+  #elsewhere(topic: string, broker: string): boolean {
+    const queues = this.#routes.known(topic)?.queues ?? [];
+    return queues.some(
+      (queue) => queue.broker !== broker && this.#links.get(queue.broker)?.avoided !== true,
+    );
+  }
+
+  #moveItems(sender: QueueSender): void {
+    const route = this.#routes.known(sender.topic);
+    for (const item of sender.takeMovable()) {
+      const queue = route === undefined ? undefined : this.#choose(route, item.message);
+      (queue === undefined ? sender : this.#sender(sender.topic, queue)).add(item);
     }
-    for (const sender of this.#senders.values()) sender.expire(Number.POSITIVE_INFINITY);
+  }
+
+  #expire(nowMs: number): void {
+    for (const item of this.#window.waiting()) {
+      if (item.untilMs <= nowMs) item.failed(noRoom());
+    }
+    for (const [topic, items] of this.#unrouted) {
+      for (const item of items) {
+        if (item.untilMs <= nowMs) item.failed(item.refusal ?? noRoute(topic));
+      }
+    }
+    for (const sender of this.#senders.values()) sender.expire(nowMs);
+    for (const link of this.#links.values()) link.forgetAbandoned();
+  }
+
+  /**
+   * Waits until everything under way has its outcome, but at most so long, and closes the connections.
+   *
+   * @param options.drainMs in milliseconds. Default: the producer's deadline
+   */
+  close(options: { readonly drainMs?: number } = {}): Promise<void> {
+    this.#closed ??= this.#close(options.drainMs ?? this.#options.deadlineMs);
+    return this.#closed;
+  }
+
+  async #close(drainMs: number): Promise<void> {
+    if (this.#open > 0 && drainMs > 0) {
+      const { promise, resolve } = Promise.withResolvers<void>();
+      const timer = this.#clock.setTimer(drainMs, resolve);
+      this.#idle = resolve;
+      await promise;
+      timer.cancel();
+    }
     this.#sweep.cancel();
-    for (const link of this.#links.values()) link.close();
+    this.#closing.abort();
+    this.#expire(Number.POSITIVE_INFINITY);
+    for (const link of [...this.#links.values(), ...this.#frameLinks.values()]) link.close();
+    for (const { forget } of this.#topics.values()) forget();
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -348,23 +397,29 @@ export class Producer implements AsyncDisposable {
   }
 }
 
+function noRoute(topic: string): MqError {
+  return new MqError(
+    'DEADLINE_EXCEEDED',
+    `the route of topic ${topic} was not found before the deadline; check the name servers, or allow more time`,
+    { retryable: true },
+  );
+}
+
+function noRoom(): MqError {
+  return new MqError(
+    'DEADLINE_EXCEEDED',
+    'too many bytes were under way for the whole time; send slower, or allow more with inFlightBytesMax',
+    { retryable: true },
+  );
+}
+
+function selectorFailed(cause: unknown): MqError {
+  return new MqError('INVALID_OPTION', 'the message could not be given to a queue', { cause });
+}
+
 function encoded<Value>(topic: TopicHandle<Value>, message: OutgoingValue<Value>): OutgoingMessage {
   const { value, ...rest } = message;
   const key = topic.key?.(value);
   const keys = key === undefined ? rest.keys : [key, ...(rest.keys ?? [])];
   return { ...rest, body: topic.body.encode(value), ...(keys === undefined ? {} : { keys }) };
-}
-
-function invalidBody({ body }: OutgoingMessage): MqError | undefined {
-  const length = typeof body === 'string' ? Buffer.byteLength(body) : body.length;
-  if (length === 0) {
-    return new MqError('BODY_EMPTY', 'the message has an empty body; give it at least one byte');
-  }
-  if (length > BODY_BYTES_MAX) {
-    return new MqError(
-      'BODY_TOO_LARGE',
-      `the body has ${length} bytes, and may have 4 MiB (4194304)`,
-    );
-  }
-  return undefined;
 }

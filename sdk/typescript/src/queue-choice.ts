@@ -15,18 +15,20 @@ export function queueOfKey(queues: readonly RouteQueue[], key: string): RouteQue
 }
 
 /**
- * The next queue by turns: one whose broker is neither suspect nor unreachable, if there is one.
+ * The next queue by turns: one whose broker is neither suspect nor to be avoided, if there is one.
  *
  * @param turn grows from call to call
  */
 export function queueOfTurn(
   queues: readonly RouteQueue[],
   turn: number,
-  unreachable: (address: string) => boolean,
+  avoided: (queue: RouteQueue) => boolean,
 ): RouteQueue {
   for (let step = 0; step < queues.length; step++) {
     const queue = queues[(turn + step) % queues.length] as RouteQueue;
-    if (!queue.suspect && !unreachable(queue.address)) return queue;
+    if (!queue.suspect && !avoided(queue)) return queue;
   }
-  return queues[turn % queues.length] as RouteQueue;
+  const suspect = queues.filter((queue) => !avoided(queue));
+  const rest = suspect.length > 0 ? suspect : queues;
+  return rest[turn % rest.length] as RouteQueue;
 }

@@ -9,8 +9,8 @@
 
 import { randomInt } from 'node:crypto';
 import { MqError } from './errors.ts';
-import type { OutgoingMessage, Receipt } from './message.ts';
 import { messageId } from './message-id.ts';
+import type { Outgoing } from './outgoing.ts';
 import type { LinkFrame, ProduceLink } from './produce-link.ts';
 import { addressFrame, encodeFrame } from './wire/frame.ts';
 import type { Outcome } from './wire/outcomes.ts';
@@ -40,30 +40,13 @@ const ONE_IS_BAD = new Set([
   'MALFORMED_FRAME',
 ]);
 
-/** One message that is to be sent. */
-export interface Outgoing {
-  readonly message: OutgoingMessage;
-  /** Bytes that it counts for. */
-  readonly bytes: number;
-  /** When it fails for good, by the monotonic clock. */
-  readonly untilMs: number;
-  /** It must stay on its queue. */
-  readonly pinned: boolean;
-  /** It was refused together with others, and travels alone to find out which was meant. */
-  alone: boolean;
-  /** Its outcome was told. */
-  done: boolean;
-  readonly stored: (receipt: Receipt) => void;
-  readonly failed: (error: MqError) => void;
-}
-
 interface Flight extends LinkFrame {
   readonly items: readonly Outgoing[];
   readonly sequence: number;
 }
 
-/** A random producer id, 1 to 2^48 - 1, which is what the broker allows and more than are ever in use. */
-function newProducerId(): number {
+/** A random producer id, 1 to 2^48 - 1: fewer than the 2^53 - 1 that brokers take, and all that `randomInt` can draw. */
+export function newProducerId(): number {
   return randomInt(1, 2 ** 48 - 1);
 }
 
@@ -74,16 +57,22 @@ export class QueueSender {
   readonly queueId: number;
   readonly link: ProduceLink;
   readonly #nowMs: () => number;
-  /** Called when a refused message should be tried again after a pause. */
-  readonly #retryLater: (sender: QueueSender) => void;
+  /** Called when the broker cannot take messages for now; `retry` ends the pause. */
+  readonly #refusedForNow: (sender: QueueSender) => void;
   #pending: Outgoing[] = [];
   #pendingBytes = 0;
+  /** Frames in flight that are not abandoned. */
   #flights: Flight[] = [];
   #producerId = newProducerId();
   #sequence = 0;
   /** Refused items, in order, that go to the front once nothing is in flight. */
   #requeued: Outgoing[] = [];
+  /** Nothing leaves until all that is in flight has its outcome; then a new producer id begins. */
   #draining = false;
+  /** One of the frames of this drain was refused for now. */
+  #refused = false;
+  /** Nothing leaves until `retry`. */
+  #resting = false;
   #scheduled = false;
 
   constructor(
@@ -91,7 +80,7 @@ export class QueueSender {
     modules: {
       link: ProduceLink;
       nowMs: () => number;
-      retryLater: (sender: QueueSender) => void;
+      refusedForNow: (sender: QueueSender) => void;
     },
   ) {
     this.topic = place.topic;
@@ -99,24 +88,19 @@ export class QueueSender {
     this.queueId = place.queueId;
     this.link = modules.link;
     this.#nowMs = modules.nowMs;
-    this.#retryLater = modules.retryLater;
-  }
-
-  /** Messages that have no outcome. */
-  get waiting(): number {
-    let count = this.#pending.length + this.#requeued.length;
-    for (const { items } of this.#flights) count += items.length;
-    return count;
+    this.#refusedForNow = modules.refusedForNow;
   }
 
   /** Sends a message with the next frame. */
   add(item: Outgoing): void {
     this.#pending.push(item);
     this.#pendingBytes += item.bytes;
-    const full =
-      this.#pending.length >= FRAME_MESSAGES_MAX || this.#pendingBytes >= FRAME_BYTES_MAX;
-    if (full) this.#flush(true);
+    if (this.#full) this.#flush(true);
     else this.#flushSoon();
+  }
+
+  get #full(): boolean {
+    return this.#pending.length >= FRAME_MESSAGES_MAX || this.#pendingBytes >= FRAME_BYTES_MAX;
   }
 
   /** At the end of the current run of code: what is sent in one go travels together. */
@@ -131,10 +115,9 @@ export class QueueSender {
 
   /** Sends what is pending; while something is in flight only full frames. */
   #flush(fullOnly: boolean): void {
-    while (!this.#draining && this.#pending.length > 0 && this.#flights.length < FRAMES_MAX) {
-      const full =
-        this.#pending.length >= FRAME_MESSAGES_MAX || this.#pendingBytes >= FRAME_BYTES_MAX;
-      if (!full && (fullOnly || this.#flights.length > 0)) return;
+    while (!this.#draining && !this.#resting && this.#flights.length < FRAMES_MAX) {
+      if (this.#pending.length === 0) return;
+      if (!this.#full && (fullOnly || this.#flights.length > 0)) return;
       this.#sendFrame();
     }
   }
@@ -142,14 +125,19 @@ export class QueueSender {
   #sendFrame(): void {
     const items: Outgoing[] = [];
     let bytes = 0;
+    let taken = 0;
     for (const item of this.#pending) {
-      const fits = items.length < FRAME_MESSAGES_MAX && bytes + item.bytes <= FRAME_BYTES_MAX;
-      if (items.length > 0 && (!fits || item.alone || items[0]?.alone)) break;
-      items.push(item);
-      bytes += item.bytes;
+      if (!item.done) {
+        const fits = items.length < FRAME_MESSAGES_MAX && bytes + item.bytes <= FRAME_BYTES_MAX;
+        if (items.length > 0 && (!fits || item.alone || items[0]?.alone)) break;
+        items.push(item);
+        bytes += item.bytes;
+      }
+      this.#pendingBytes -= item.bytes;
+      taken++;
     }
-    this.#pending.splice(0, items.length);
-    this.#pendingBytes -= bytes;
+    this.#pending.splice(0, taken);
+    if (items.length === 0) return;
     const frameId = this.link.nextFrameId();
     const messages = items.map((item) => item.message);
     const encoded = encodeFrame(this.topic, messages, this.#nowMs());
@@ -162,6 +150,9 @@ export class QueueSender {
       items,
       sequence: this.#sequence,
       settled: (outcome) => this.#settled(flight, outcome),
+      dropped: () => {
+        for (const item of items) this.#expired(item, flight.left);
+      },
     };
     this.#sequence += items.length;
     this.#flights.push(flight);
@@ -169,12 +160,14 @@ export class QueueSender {
   }
 
   #settled(flight: Flight, outcome: Outcome): void {
+    // Its messages were given up, and the sender goes on without it.
+    if (flight.abandoned) return;
     this.#flights.splice(this.#flights.indexOf(flight), 1);
     if (outcome.reason === '') {
       this.#stored(flight, outcome);
     } else {
       this.#draining = true;
-      for (const item of flight.items) this.#refused(item, flight.items.length > 1, outcome);
+      for (const item of flight.items) this.#refuse(item, flight.items.length > 1, outcome);
     }
     this.#goOn();
   }
@@ -188,24 +181,26 @@ export class QueueSender {
     this.#draining = false;
     this.#producerId = newProducerId();
     this.#sequence = 0;
-    const again = this.#requeued;
+    for (const { bytes } of this.#requeued) this.#pendingBytes += bytes;
+    this.#pending = this.#requeued.concat(this.#pending);
     this.#requeued = [];
-    this.#pending = again.concat(this.#pending);
-    for (const { bytes } of again) this.#pendingBytes += bytes;
-    if (again.some(({ alone }) => !alone)) this.#retryLater(this);
-    else this.#flush(false);
+    if (this.#refused) {
+      this.#refused = false;
+      this.#resting = true;
+      this.#refusedForNow(this);
+    } else this.#flush(false);
   }
 
-  /** Tries again what was refused. */
+  /** Goes on after a pause, or after messages were taken away. */
   retry(): void {
-    this.#flush(false);
+    this.#resting = false;
+    this.#goOn();
   }
 
   #stored(flight: Flight, outcome: Outcome): void {
     const { topicId, queueId, baseOffset, parts } = outcome;
     for (const [index, item] of flight.items.entries()) {
       if (item.done) continue;
-      item.done = true;
       const part = parts?.findLast(({ firstIndex }) => firstIndex <= index);
       const offset =
         part === undefined ? baseOffset + index : part.offset + index - part.firstIndex;
@@ -218,75 +213,77 @@ export class QueueSender {
     }
   }
 
-  #refused(item: Outgoing, together: boolean, { reason, message }: Outcome): void {
+  #refuse(item: Outgoing, together: boolean, { reason, message }: Outcome): void {
     if (item.done) return;
     if (together && ONE_IS_BAD.has(reason)) {
       item.alone = true;
       this.#requeued.push(item);
-    } else if (reason === 'SEQUENCE_GAP' || RETRYABLE.has(reason)) {
+    } else if (reason === 'SEQUENCE_GAP') {
+      this.#requeued.push(item);
+    } else if (RETRYABLE.has(reason)) {
+      item.refusal = new MqError(reason, message, { retryable: true });
+      this.#refused = true;
       this.#requeued.push(item);
     } else {
-      item.done = true;
-      item.failed(new MqError(reason, message, { retryable: false }));
+      item.failed(new MqError(reason, message));
     }
   }
 
   /** Fails what has waited past its deadline. */
   expire(nowMs: number): void {
-    const waits = (item: Outgoing): boolean => !item.done && item.untilMs > nowMs;
     for (const item of [...this.#pending, ...this.#requeued]) {
-      if (!item.done && item.untilMs <= nowMs) this.#failUnsent(item);
+      if (item.untilMs <= nowMs) this.#expired(item, false);
     }
-    this.#pending = this.#pending.filter(waits);
+    this.#pending = this.#pending.filter(({ done }) => !done);
     this.#pendingBytes = this.#pending.reduce((sum, { bytes }) => sum + bytes, 0);
-    this.#requeued = this.#requeued.filter(waits);
+    this.#requeued = this.#requeued.filter(({ done }) => !done);
     for (const flight of this.#flights) {
       for (const item of flight.items) {
-        if (item.done || item.untilMs > nowMs) continue;
-        if (flight.left) this.#failUnknown(item);
-        else this.#failUnsent(item);
+        if (item.untilMs <= nowMs) this.#expired(item, flight.left);
       }
-      if (flight.abandoned || flight.items.some(({ done }) => !done)) continue;
       // Its sequences may never arrive: what follows goes on under a new producer id.
-      flight.abandoned = true;
-      this.#draining = true;
+      if (flight.items.every(({ done }) => done)) {
+        flight.abandoned = true;
+        this.#draining = true;
+      }
     }
-    this.#flights = this.#flights.filter(({ abandoned, left }) => !abandoned || left);
+    if (!this.#draining) return;
+    this.#flights = this.#flights.filter(({ abandoned }) => !abandoned);
+    this.#goOn();
   }
 
-  #failUnsent(item: Outgoing): void {
-    item.done = true;
+  #expired(item: Outgoing, left: boolean): void {
     const { lastError } = this.link;
+    if (left) {
+      item.failed(
+        new MqError(
+          'OUTCOME_UNKNOWN',
+          'the broker has not answered before the deadline: the message may be stored or not; ' +
+            'sending it again may store it twice',
+          lastError === undefined ? {} : { cause: lastError },
+        ),
+      );
+      return;
+    }
     item.failed(
-      lastError ??
+      item.refusal ??
+        lastError ??
         new MqError('DEADLINE_EXCEEDED', 'the message could not be sent before its deadline', {
           retryable: true,
         }),
     );
   }
 
-  #failUnknown(item: Outgoing): void {
-    item.done = true;
-    item.failed(
-      new MqError(
-        'OUTCOME_UNKNOWN',
-        'the broker has not answered before the deadline: the message may be stored or not; sending it again may store it twice',
-        { cause: this.link.lastError },
-      ),
-    );
-  }
-
-  /** The broker cannot be reached: gives back what has never left and may go elsewhere. */
+  /** Gives back what has never left and may go elsewhere; only after the link's `takeUnsent`. */
   takeMovable(): Outgoing[] {
-    const unsent = new Set<LinkFrame>(this.#flights.filter(({ left }) => !left));
-    const first = this.#flights.find((flight) => unsent.has(flight));
-    if (first !== undefined && !this.#draining) this.#sequence = first.sequence;
-    const items = this.#flights
-      .filter((flight) => unsent.has(flight))
+    const unsent = this.#flights.filter(({ left }) => !left);
+    const [first] = unsent;
+    if (first !== undefined) this.#sequence = first.sequence;
+    this.#flights = this.#flights.filter(({ left }) => left);
+    const items = unsent
       .flatMap((flight) => flight.items)
       .concat(this.#pending)
       .filter(({ done }) => !done);
-    this.#flights = this.#flights.filter((flight) => !unsent.has(flight));
     this.#pending = items.filter(({ pinned }) => pinned);
     this.#pendingBytes = this.#pending.reduce((sum, { bytes }) => sum + bytes, 0);
     return items.filter(({ pinned }) => !pinned);

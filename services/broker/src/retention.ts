@@ -173,7 +173,8 @@ export class Retention {
     try {
       await log.load(position, length);
       const record = log.find(position, length);
-      if (record !== undefined && !queue.deleted) this.#stateLog.relocateMessage(queue, offset, record);
+      if (record !== undefined && !queue.deleted)
+        this.#stateLog.relocateMessage(queue, offset, record);
     } catch (error) {
       const { topicId, queueId } = queue;
       this.#logger.error({ error, topicId, queueId, offset }, 'an unsettled message is damaged');

@@ -2,7 +2,13 @@
 
 import type { DescMessage, DescMethod, MessageInitShape, MessageShape } from '@bufbuild/protobuf';
 import { create } from '@bufbuild/protobuf';
-import { Client, type ClientReadableStream, credentials, Metadata } from '@grpc/grpc-js';
+import {
+  Client,
+  type ClientReadableStream,
+  connectivityState,
+  credentials,
+  Metadata,
+} from '@grpc/grpc-js';
 import { methodDefinition } from '@ternmq/proto';
 import { deadlineIn } from '../clock.ts';
 import { abortedError, type MqError } from '../errors.ts';
@@ -26,6 +32,8 @@ export interface CallOptions {
 
 /** Told what comes on a stream. */
 export interface StreamListener<Message> {
+  /** The connection stands: what is written from now on leaves. What was written before may have left or not. */
+  connected?(): void;
   message(message: Message): void;
   /** The stream can take more. */
   drained?(): void;
@@ -117,13 +125,30 @@ export class Channel {
   bytes(method: DescMethod, listener: StreamListener<Buffer>): ByteStream {
     const raw = (bytes: Buffer): Buffer => bytes;
     const call = this.#client.makeBidiStreamRequest(pathOf(method), raw, raw, new Metadata());
-    listen(call, listener);
+    const ended = listen(call, listener);
     call.on('drain', () => listener.drained?.());
+    if (listener.connected !== undefined) {
+      this.#whenConnected(ended, () => listener.connected?.());
+    }
     return {
       write: (bytes) => call.write(bytes),
       end: () => call.end(),
       cancel: () => call.cancel(),
     };
+  }
+
+  /** Calls back once the connection stands, unless the stream has ended before. */
+  #whenConnected(ended: () => boolean, connected: () => void): void {
+    const channel = this.#client.getChannel();
+    const look = (): void => {
+      if (ended()) return;
+      const state = channel.getConnectivityState(true);
+      if (state === connectivityState.READY) connected();
+      else if (state !== connectivityState.SHUTDOWN) {
+        channel.watchConnectivityState(state, Number.POSITIVE_INFINITY, look);
+      }
+    };
+    queueMicrotask(look);
   }
 
   /** Opens a stream on which the server sends messages. */
@@ -154,10 +179,11 @@ function pathOf(method: DescMethod): string {
   return `/${method.parent.typeName}/${method.name}`;
 }
 
+/** Returns whether the stream has ended. */
 function listen<Message>(
   call: Pick<ClientReadableStream<Message>, 'on'>,
   listener: StreamListener<Message>,
-): void {
+): () => boolean {
   let ended = false;
   const end = (error: MqError | undefined): void => {
     if (ended) return;
@@ -169,4 +195,5 @@ function listen<Message>(
   });
   call.on('error', (error: Error) => end(errorOf(error)));
   call.on('end', () => end(undefined));
+  return () => ended;
 }

@@ -233,7 +233,10 @@ describe('the watermark', () => {
 });
 
 describe('missing pieces', () => {
-  async function written(): Promise<{ entries: Entry[]; segments: { start: number; end: number }[] }> {
+  async function written(): Promise<{
+    entries: Entry[];
+    segments: { start: number; end: number }[];
+  }> {
     const { log } = await open();
     const entries = await fill(log, seededRandom(11), 80);
     const segments = [...log.segments];
@@ -294,7 +297,10 @@ describe('faults of the disk', () => {
     await log.durableAt(log.next);
     const visible = log.visible;
     let advanced = 0;
-    log.observe({ advanced: () => advanced++, failed: (error) => expect.unreachable(String(error)) });
+    log.observe({
+      advanced: () => advanced++,
+      failed: (error) => expect.unreachable(String(error)),
+    });
     disk.faults = (operation) => (operation === 'write' ? diskError('ENOSPC') : undefined);
     const waiting = append(log, 'waits in memory for room');
     let answered = false;
@@ -339,26 +345,29 @@ describe('faults of the disk', () => {
   test.each([
     ['the new file cannot be created', 'create'],
     ['the last record of the old one cannot be written', 'write'],
-  ] as const)('a disk that is full when a segment ends, because %s, loses nothing', async (_why, operation) => {
-    const disk = new FaultyDisk();
-    const { log } = await open({}, disk);
-    const entries: Entry[] = [];
-    const body = 'y'.repeat(3000);
-    while (log.segments.length === 1 && entries.length < 20) entries.push(append(log, body));
-    await log.durableAt(log.next);
-    disk.faults = (one) => (one === operation ? diskError('ENOSPC') : undefined);
-    expect(() => {
-      for (let i = 0; i < 100; i++) entries.push(append(log, body));
-    }).toThrow(expect.objectContaining({ reason: 'DISK_FULL' }));
-    expect(() => append(log, body)).toThrow(expect.objectContaining({ reason: 'DISK_FULL' }));
-    disk.faults = () => undefined;
-    clock.advance(100);
-    for (let i = 0; i < 30; i++) entries.push(append(log, body));
-    await log.durableAt(log.next);
-    expect(log.full).toBe(false);
-    await close(log);
-    expect((await open()).entries).toEqual(entries);
-  });
+  ] as const)(
+    'a disk that is full when a segment ends, because %s, loses nothing',
+    async (_why, operation) => {
+      const disk = new FaultyDisk();
+      const { log } = await open({}, disk);
+      const entries: Entry[] = [];
+      const body = 'y'.repeat(3000);
+      while (log.segments.length === 1 && entries.length < 20) entries.push(append(log, body));
+      await log.durableAt(log.next);
+      disk.faults = (one) => (one === operation ? diskError('ENOSPC') : undefined);
+      expect(() => {
+        for (let i = 0; i < 100; i++) entries.push(append(log, body));
+      }).toThrow(expect.objectContaining({ reason: 'DISK_FULL' }));
+      expect(() => append(log, body)).toThrow(expect.objectContaining({ reason: 'DISK_FULL' }));
+      disk.faults = () => undefined;
+      clock.advance(100);
+      for (let i = 0; i < 30; i++) entries.push(append(log, body));
+      await log.durableAt(log.next);
+      expect(log.full).toBe(false);
+      await close(log);
+      expect((await open()).entries).toEqual(entries);
+    },
+  );
 
   test('a watermark that cannot be written because the disk is full stops nothing', async () => {
     const disk = new FaultyDisk();

@@ -10,12 +10,7 @@ import { StateRecordSchema } from '@ternmq/proto/gen/ternmq/log/v1/log_pb';
 import { type Clock, type Disk, type Logger, TernError } from '@ternmq/runtime';
 import { CommitLog } from '../log/commit-log.ts';
 import type { LogOptions, LogRecovery } from '../log/log-options.ts';
-import {
-  RECORD_HEADER_BYTES,
-  RECORD_PREFIX_BYTES,
-  RecordTag,
-  readUint64,
-} from '../log/record.ts';
+import { RECORD_HEADER_BYTES, RECORD_PREFIX_BYTES, RecordTag, readUint64 } from '../log/record.ts';
 import type { RecordVisitor } from '../log/scan.ts';
 import { type Segment, Segments } from '../log/segments.ts';
 import { readWatermark } from '../log/watermark-file.ts';

@@ -1,0 +1,15 @@
+// `tern message`: single messages, and files of them.
+
+import type { Command } from 'commander';
+import { addGet } from './message/get.ts';
+import { addQuery } from './message/query.ts';
+import { addSend } from './message/send.ts';
+import { addTail } from './message/tail.ts';
+
+/** Completes the command. */
+export function messageCommand(command: Command): void {
+  addSend(command);
+  addGet(command);
+  addQuery(command);
+  addTail(command);
+}

@@ -1,0 +1,42 @@
+// Starts a broker as a part of a service.
+
+import type { BrokerOptions } from '@ternmq/broker';
+import { nodeDisk, systemClock, systemRandom } from '@ternmq/runtime';
+import { VERSION } from '../version.ts';
+import { advertisedHost, checkAdvertised } from './advertised-address.ts';
+import type { Starting } from './running.ts';
+
+type BrokerClass = typeof import('@ternmq/broker').Broker;
+
+/** A broker that runs. */
+export interface RunningBroker {
+  /** Where clients reach it. */
+  readonly address: string;
+  readonly notReady: () => readonly string[];
+}
+
+/** Starts a broker; it ends the process when it can no longer keep its promises. */
+export async function startBroker(
+  Broker: BrokerClass,
+  options: BrokerOptions,
+  { logger, registry, started }: Starting,
+): Promise<RunningBroker> {
+  const broker = await Broker.open(
+    { ...options, advertise: advertisedHost(options, logger) },
+    {
+      clock: systemClock,
+      disk: nodeDisk,
+      random: systemRandom,
+      logger,
+      registry,
+      version: VERSION,
+      fatal(error) {
+        logger.fatal({ error }, 'the broker can keep no promise any more and stops at once');
+        process.exit(1);
+      },
+    },
+  );
+  started(() => broker.close());
+  void checkAdvertised(broker.address, logger);
+  return { address: broker.address, notReady: () => broker.notReady() };
+}

@@ -1,0 +1,46 @@
+// What is wrong with a message can be told before it travels; the broker checks the rest.
+
+import { MqError } from './errors.ts';
+import type { OutgoingMessage } from './message.ts';
+
+const BODY_BYTES_MAX = 4 << 20;
+
+/** Why a message cannot be sent; undefined when nothing is known against it. */
+export function messageFault(message: OutgoingMessage): MqError | undefined {
+  const { body, tag, keys, properties, orderingKey } = message;
+  if (typeof body !== 'string' && !(body instanceof Uint8Array)) {
+    return invalid('body', 'text or a Uint8Array');
+  }
+  if (body.length === 0) {
+    return new MqError('BODY_EMPTY', 'the message has an empty body; give it at least one byte');
+  }
+  // UTF-8 has one to three bytes for each UTF-16 unit.
+  if (body.length > BODY_BYTES_MAX / 3) {
+    const length = typeof body === 'string' ? Buffer.byteLength(body) : body.length;
+    if (length > BODY_BYTES_MAX) {
+      return new MqError(
+        'BODY_TOO_LARGE',
+        `the body has ${length} bytes, and may have 4 MiB (${BODY_BYTES_MAX})`,
+      );
+    }
+  }
+  if (tag !== undefined && typeof tag !== 'string') return invalid('tag', 'text');
+  if (orderingKey !== undefined && typeof orderingKey !== 'string') {
+    return invalid('orderingKey', 'text');
+  }
+  if (keys !== undefined && !(Array.isArray(keys) && keys.every(isText))) {
+    return invalid('keys', 'a list of texts');
+  }
+  if (properties !== undefined && !Object.values(properties).every(isText)) {
+    return invalid('properties', 'an object whose values are texts');
+  }
+  return undefined;
+}
+
+function isText(value: unknown): boolean {
+  return typeof value === 'string';
+}
+
+function invalid(field: string, wanted: string): MqError {
+  return new MqError('INVALID_OPTION', `the message's ${field} must be ${wanted}`);
+}
