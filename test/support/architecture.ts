@@ -159,7 +159,7 @@ export const packageImports: Rule = (files) => {
   });
 };
 
-/** Relative imports name a file with its ending and stay inside their package. */
+/** Relative imports name a file with its ending and stay inside their package; tests may use test/support. */
 export const relativeImports: Rule = (files) =>
   eachImport(files, (file, { specifier }) => {
     if (!specifier.startsWith('.')) return undefined;
@@ -167,6 +167,8 @@ export const relativeImports: Rule = (files) =>
     const folder = packageOf(file.path);
     const path = target(file, specifier);
     if (folder === undefined || path.startsWith(`${folder}/`)) return undefined;
+    // What tests stand on is theirs all, wherever they lie.
+    if (isTest(file.path) && path.startsWith('test/support/')) return undefined;
     return `imports ${path}, which is outside of ${folder}: use the package's name`;
   });
 

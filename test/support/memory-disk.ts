@@ -12,7 +12,9 @@ export class MemoryDisk implements Disk {
 
   /** A copy that shares nothing with this one. */
   copy(): MemoryDisk {
-    return new MemoryDisk(new Map([...this.#files].map(([path, file]) => [path, Buffer.from(file)])));
+    return new MemoryDisk(
+      new Map([...this.#files].map(([path, file]) => [path, Buffer.from(file)])),
+    );
   }
 
   /** The bytes of a file, to be read or damaged in place. */

@@ -111,7 +111,8 @@ export function damaged(
   else if (damage === 'recycled') torn.recycled.copy(file, at, at);
   else file.fill(damage === 'zeros' ? 0 : 0xff, at);
   let changed = at;
-  if (damage !== 'cut') while (changed < file.length && file[changed] === before[changed]) changed++;
+  if (damage !== 'cut')
+    while (changed < file.length && file[changed] === before[changed]) changed++;
   return { disk, firstChanged: torn.start + changed };
 }
 
@@ -123,13 +124,21 @@ export function wrongInScan(
   random: Random,
 ): string | undefined {
   const { disk, firstChanged } = damaged(torn, position, damage, random);
-  const segments = new Segments({ folder: '/data/log', segmentBytes: SEGMENT_BYTES, readOnly: true }, disk);
+  const segments = new Segments(
+    { folder: '/data/log', segmentBytes: SEGMENT_BYTES, readOnly: true },
+    disk,
+  );
   const { durable } = torn;
   const tail = torn.entries.filter((one) => one.position >= durable);
   const whole = tail.filter((one) => one.position + one.length <= firstChanged);
   let found = 0;
   let wrong: string | undefined;
-  const options = { from: durable, epoch: 1, durable, unsyncedBytesMax: LOG_DEFAULTS.unsyncedBytesMax };
+  const options = {
+    from: durable,
+    epoch: 1,
+    durable,
+    unsyncedBytesMax: LOG_DEFAULTS.unsyncedBytesMax,
+  };
   const { corrupt, end } = scanLog(segments, options, (...record) => {
     const expected = whole[found++];
     if (record[5] !== expected?.position || record[4] !== expected.length) {
@@ -140,7 +149,8 @@ export function wrongInScan(
   if (corrupt.length > 0) return 'a torn tail was taken for corruption';
   const last = whole.at(-1);
   const mark = tail[0]?.position ?? durable;
-  const expectedEnd = last === undefined ? (firstChanged < mark ? durable : mark) : last.position + last.length;
+  const expectedEnd =
+    last === undefined ? (firstChanged < mark ? durable : mark) : last.position + last.length;
   if (end !== expectedEnd) return `the log ends at ${end} instead of ${expectedEnd}`;
   return wrong;
 }

@@ -41,6 +41,7 @@ import {
 import { tagHashOfMessage } from './message-tag.ts';
 import { encodeMeta, type StateMeta } from './meta-row.ts';
 import { ProducerSequence } from './producer-sequence.ts';
+import { collectProgress } from './progress-rows.ts';
 import { CHUNK_ENTRIES, ENTRY_WORDS, entryPosition, type Queue } from './queue.ts';
 import type { Batch, StateStore } from './store.ts';
 import { encodeTopic, TopicTable } from './topics.ts';
@@ -49,7 +50,7 @@ const CHUNK_CACHE_MAX = 1024;
 /** Rounds of writing without a change after which a queue's open chunk leaves memory. */
 const IDLE_ROUNDS = 8;
 
-/** Queues that changed since the last batch, and full chunks that the batch carries. */
+/** A full chunk that a batch carries. */
 interface StoredChunk {
   readonly queue: Queue;
   readonly chunk: number;
@@ -580,22 +581,5 @@ export class BrokerState {
         for (const { queue, chunk, entries } of stored) queue.chunkStored(chunk, entries);
       },
     };
-  }
-}
-
-function collectProgress(
-  progress: TopicProgress,
-  queueId: number,
-  puts: CollectedBatch['puts'],
-  removes: Buffer[],
-): void {
-  const queue = progress.queues[queueId];
-  if (queue === undefined) return;
-  puts.push({ key: queueKey(Table.FLOORS, progress.id, queueId), value: queue.encode() });
-  for (const offset of queue.takeDirtyRetries()) {
-    const key = retryKey(progress.id, queueId, offset);
-    const value = queue.encodeRetry(offset);
-    if (value === undefined) removes.push(key);
-    else puts.push({ key, value });
   }
 }

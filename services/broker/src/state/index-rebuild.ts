@@ -60,7 +60,7 @@ export class IndexRebuild {
       while (queue.next < next) {
         this.#state.addMessage(queue, position, 0, 0, queue.lastStoreTimeMs, 0, 0);
       }
-      this.#state.changed(queue);
+      if (next > 0) this.#state.changed(queue);
     }
   }
 }
