@@ -28,6 +28,8 @@ export class BlockCache {
   readonly #written: () => number;
   /** By block number, the one used longest ago first. */
   readonly #blocks = new Map<number, Block>();
+  /** The block that was found last. */
+  #newest = -1;
 
   /** @param written position up to which the files hold the log */
   constructor(segments: Segments, written: () => number) {
@@ -37,8 +39,22 @@ export class BlockCache {
 
   /** The block that holds all of the bytes, if there is one and it is here; valid for good. */
   block(position: number, length: number): Slab | undefined {
-    const block = this.#touch(Math.floor(position / BLOCK_BYTES));
-    return block !== undefined && position + length <= block.end ? block : undefined;
+    const number = Math.floor(position / BLOCK_BYTES);
+    const block = this.#touch(number);
+    if (block === undefined || position + length > block.end) return undefined;
+    if (number !== this.#newest) {
+      // A reader has come to this block: those behind it are on their way before it gets there.
+      if (number === this.#newest + 1) this.#readAhead(number);
+      this.#newest = number;
+    }
+    return block;
+  }
+
+  #readAhead(number: number): void {
+    for (let ahead = 1; ahead <= READ_AHEAD_BLOCKS; ahead++) {
+      // What fails ahead of the reader fails again, and is told, when it is really wanted.
+      if (!this.#blocks.has(number + ahead)) this.#fill(number + ahead).catch(() => {});
+    }
   }
 
   /** The bytes, if all of them are here. The result is valid for good and must not be changed. */
@@ -73,10 +89,7 @@ export class BlockCache {
     const last = Math.floor((position + length - 1) / BLOCK_BYTES);
     const wanted: Promise<void>[] = [];
     for (let number = first; number <= last; number++) wanted.push(this.#fill(number));
-    for (let ahead = 1; ahead <= READ_AHEAD_BLOCKS; ahead++) {
-      // What fails ahead of the reader fails again, and is told, when it is really wanted.
-      if (!this.#blocks.has(last + ahead)) this.#fill(last + ahead).catch(() => {});
-    }
+    this.#readAhead(last);
     await Promise.all(wanted);
   }
 
