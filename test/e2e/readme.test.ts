@@ -1,9 +1,9 @@
 // The commands of the README do what it says: its blocks are taken from the file and run in a shell, against a server
-// on other ports. Blocks that start or test the whole project are what runs this test.
+// on other ports.
 
-import { existsSync, readFileSync, symlinkSync } from 'node:fs';
-import { mkdir } from 'node:fs/promises';
-import { delimiter, join } from 'node:path';
+import { spawnSync } from 'node:child_process';
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { ChildBroker, ROOT, ternCommand } from '../support/child-broker.ts';
 import { Child } from '../support/child-process.ts';
@@ -11,7 +11,6 @@ import { skipWhen } from '../support/skip.ts';
 import { TempDir } from '../support/temp-dir.ts';
 
 const BLOCK = /<!-- run: ([a-z-]+) -->\n```sh\n([\s\S]*?)```/g;
-const RUN_MS_MAX = 60_000;
 
 /** The blocks of a README by their ids. */
 function blocksOf(file: string): Map<string, string> {
@@ -23,17 +22,17 @@ const BLOCKS = blocksOf('README.md');
 let folder: TempDir;
 let server: ChildBroker;
 
-/** Runs a block in the test's folder; `npx tern` is the clone's command. */
+/** Runs a block in the test's folder, with the clone's command as `npx tern`. Throws when a command fails. */
 async function run(id: string): Promise<string> {
   const block = BLOCKS.get(id);
   if (block === undefined) throw new Error(`the README has no block ${id}`);
-  const metrics = new URL(server.page('/')).host;
+  const [command, args] = ternCommand();
+  const tern = [command, ...args].map((word) => `'${word}'`).join(' ');
   const commands = block
     .replaceAll('127.0.0.1:10911', server.address)
-    .replaceAll('127.0.0.1:5557', metrics);
-  const [command, args] = ternCommand();
-  const npx = `npx() { shift; ${[command, ...args].map((word) => `'${word}'`).join(' ')} "$@"; }`;
-  await using shell = new Child('bash', ['-c', `set -euo pipefail\n${npx}\n${commands}`], {
+    .replaceAll('127.0.0.1:5557', new URL(server.page('/')).host);
+  const script = `set -euo pipefail\nnpx() { shift; ${tern} "$@"; }\n${commands}`;
+  await using shell = new Child('bash', ['-c', script], {
     cwd: folder.path,
     env: { TERN_NAMESERVER: server.nameserver },
   });
@@ -51,4 +50,62 @@ beforeAll(async () => {
 afterAll(async () => {
   await server[Symbol.asyncDispose]();
   await folder[Symbol.asyncDispose]();
+});
+
+describe('the README', () => {
+  test('starts and tests with the scripts that there are', () => {
+    const { scripts } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'));
+    expect(BLOCKS.get('start')).toBe('npm start\n');
+    expect(BLOCKS.get('test')).toBe('npm test\n');
+    expect(Object.keys(scripts)).toEqual(expect.arrayContaining(['start', 'test', 'bench']));
+  });
+
+  test('leads to the first message', async () => {
+    const shown = await run('first');
+    expect(shown).toContain('"keys":["greeting-1"],"tag":"english"');
+    expect(shown).toMatch(/^broker-a .* ok /m);
+  });
+
+  test('proves with a file of 100,000 lines that every line arrives once', async () => {
+    expect(await run('walk-file')).toMatch(/^\s*100000 orders\.txt$/m);
+    expect(await run('walk-send')).toContain('sent 100000 messages');
+    const [sent, received, ...rest] = (await run('walk-proof')).trim().split('\n');
+    expect(sent).toMatch(/^[0-9a-f]{64} /);
+    expect(received).toBe(sent);
+    expect(rest).toEqual([]);
+  }, 60_000);
+
+  test('shows topics and groups at work', async () => {
+    expect(await run('topics')).toMatch(/first\n.*second\n/);
+    expect(await run('groups')).toMatch(/^workers +broker-a +5 +30s +1s,10s,1m /m);
+  });
+
+  test('shows metrics and readiness', async () => {
+    expect(await run('metrics')).toMatch(/rocketmq_messages_in_total\{.*\nready\n$/);
+  });
+
+  test('checks the log', async () => {
+    expect(await run('log')).toMatch(/damaged ranges: 0\n\{"position":0,/);
+  });
+
+  test('sends and receives with grpcurl', async (context) => {
+    const installed = spawnSync('grpcurl', ['-version']).error === undefined;
+    skipWhen(context, installed ? undefined : 'grpcurl is not installed');
+    expect(await run('grpcurl')).toContain('"body": "aGVsbG8="');
+  });
+});
+
+describe('every README', () => {
+  const FILES = ['README.md', 'README.zh-CN.md'];
+
+  test('has the same commands', () => {
+    const [english, chinese] = FILES.map(blocksOf);
+    expect(chinese).toEqual(english);
+  });
+
+  test.each(FILES)('%s links to files that exist', (file) => {
+    const text = readFileSync(join(ROOT, file), 'utf8');
+    const links = [...text.matchAll(/\]\((?!https?:)([^)#]+)\)/g)].map(([, path = '']) => path);
+    expect(links.filter((path) => !existsSync(join(ROOT, path)))).toEqual([]);
+  });
 });

@@ -147,7 +147,7 @@ export class StateRig {
   }
 }
 
-const quiet = createLogger({ level: (process.env.RIG_LOG ?? 'silent') as 'silent' });
+const quiet = createLogger({ level: 'silent' });
 
 /** Does random things that a broker does, as records, and remembers what every message said. */
 export class StateDriver {

@@ -16,6 +16,7 @@ import type { SubscriptionLink } from './subscription-link.ts';
 import { SubscriptionSet } from './subscription-set.ts';
 import type { TopicHandle } from './topic-handle.ts';
 import type { Channels } from './transport/channels.ts';
+import { UnarySettler } from './unary-settler.ts';
 import type { DeliveredFrame } from './wire/delivery.ts';
 import { recordPlace } from './wire/record-place.ts';
 
@@ -65,8 +66,10 @@ export class Consumer implements AsyncDisposable {
   readonly #topics = new Map<string, string>();
   readonly #handles = new Map<string, TopicHandle<unknown>>();
   readonly #closers = new Set<(drainMs: number) => Promise<void>>();
+  readonly #settler: UnarySettler;
+  #receiveTurn = 0;
   #running = false;
-  #closed = false;
+  #closed: Promise<void> | undefined;
 
   constructor(group: string, options: ConsumerOptions, modules: ConsumerModules) {
     this.#settings = {
@@ -81,6 +84,7 @@ export class Consumer implements AsyncDisposable {
         `${hostname().replaceAll(/[^\x21-\x7e]/g, '')}-${process.pid}-${randomUUID().slice(0, 8)}`,
     };
     this.#modules = modules;
+    this.#settler = new UnarySettler(group, modules);
   }
 
   /** The name of this consumer in its group. */
@@ -130,10 +134,17 @@ export class Consumer implements AsyncDisposable {
     return run;
   }
 
-  /** The messages one after the other; settle each with `ack()`, `retry()` or `reject()`. */
+  /**
+   * The messages one after the other; settle each with `ack()`, `retry()` or `reject()`. Leases are extended while
+   * messages wait here for their turn; who works longer on one than the lease lasts calls `extend`.
+   */
   stream<Value = unknown>(options: { readonly signal?: AbortSignal } = {}): MessageStream<Value> {
     this.#start();
-    const stream = new MessageStream<Value>(options.signal);
+    const stream = new MessageStream<Value>({
+      signal: options.signal,
+      leaseMs: this.#settings.leaseMs || LEASE_MS_ASSUMED,
+      clock: this.#modules.clock,
+    });
     const set = this.#open((message, credit) => {
       stream.add(message as DeliveredMessage<Value>, credit);
     }, stream);
@@ -155,15 +166,19 @@ export class Consumer implements AsyncDisposable {
       readonly signal?: AbortSignal;
     } = {},
   ): Promise<DeliveredMessage<Value>[]> {
-    if (this.#closed) throw closedError('consumer');
+    if (this.#closed !== undefined) throw closedError('consumer');
     if (options.signal?.aborted) throw abortedError(options.signal);
-    return receiveBatch<Value>(
-      this.#settings,
-      this.#topics,
-      this.#handles as ReadonlyMap<string, TopicHandle<Value>>,
-      this.#modules,
-      { max: options.max ?? 32, waitMs: options.waitMs ?? 5000, signal: options.signal },
-    );
+    return receiveBatch<Value>({
+      settings: this.#settings,
+      topics: this.#topics,
+      handles: this.#handles as ReadonlyMap<string, TopicHandle<Value>>,
+      modules: this.#modules,
+      settler: this.#settler,
+      turn: this.#receiveTurn++,
+      max: options.max ?? 32,
+      waitMs: options.waitMs ?? 5000,
+      signal: options.signal,
+    });
   }
 
   /**
@@ -183,7 +198,7 @@ export class Consumer implements AsyncDisposable {
   }
 
   #start(): void {
-    if (this.#closed) throw closedError('consumer');
+    if (this.#closed !== undefined) throw closedError('consumer');
     if (this.#running) {
       throw new MqError('ALREADY_RUNNING', 'a consumer runs once; make another one');
     }
@@ -210,28 +225,36 @@ export class Consumer implements AsyncDisposable {
   ): void {
     const find = leaseFinder(frame.leases);
     const settle = link.settle.bind(link);
-    for (const slice of frame.records) {
-      const place = recordPlace(slice);
-      const lease = find(place.topicId, place.queueId, place.offset);
-      if (lease === undefined) continue;
-      const topic = link.topicOf(place.topicId);
-      const message = new DeliveredMessage(
-        slice,
-        { topic, broker: link.broker, attempt: lease.attempt },
-        lease,
-        settle,
-        this.#handles.get(topic),
-      );
-      take(message, () => link.credit(1, slice.end - slice.start));
+    const delivered = frame.records.map((slice) => {
+      const { topicId, queueId, offset } = recordPlace(slice);
+      const bytes = slice.end - slice.start;
+      const lease = find(topicId, queueId, offset);
+      if (lease === undefined) return { bytes };
+      const topic = link.topicOf(topicId);
+      const place = { topic, broker: link.broker, attempt: lease.attempt };
+      const handle = this.#handles.get(topic);
+      return { bytes, message: new DeliveredMessage(slice, place, lease, settle, handle) };
+    });
+    for (const { bytes, message } of delivered) {
+      // Without a lease it is not this consumer's; its credit goes back.
+      if (message === undefined) link.credit(1, bytes);
+      else take(message, () => link.credit(1, bytes));
     }
   }
 
-  /** Stops deliveries, lets handlers finish, settles, and hands the rest back. */
-  async close(options: { readonly drainMs?: number } = {}): Promise<void> {
-    if (this.#closed) return;
-    this.#closed = true;
-    const drainMs = options.drainMs ?? 10_000;
+  /**
+   * Stops deliveries, lets handlers finish, settles, and hands the rest back.
+   *
+   * @param options.drainMs how long handlers may take, in milliseconds. Default: 10,000
+   */
+  close(options: { readonly drainMs?: number } = {}): Promise<void> {
+    this.#closed ??= this.#close(options.drainMs ?? 10_000);
+    return this.#closed;
+  }
+
+  async #close(drainMs: number): Promise<void> {
     await Promise.all([...this.#closers].map((close) => close(drainMs)));
+    await this.#settler.drain(drainMs);
   }
 
   [Symbol.asyncDispose](): Promise<void> {

@@ -1,6 +1,6 @@
 // Consumes whole frames, acknowledged when the handler returns: for benchmarks and bulk readers.
 
-import type { MqError } from './errors.ts';
+import { MqError } from './errors.ts';
 import type { SubscriptionLink } from './subscription-link.ts';
 import type { DeliveredFrame, RecordSlice } from './wire/delivery.ts';
 import { recordPlace } from './wire/record-place.ts';
@@ -34,7 +34,7 @@ export class FrameConsumer {
     this.#ended.promise.catch(() => {});
   }
 
-  /** Resolves when it was closed; rejects when the broker refuses the subscription. */
+  /** Resolves when it was closed; rejects when the broker refuses the subscription, or the handler throws. */
   get ended(): Promise<void> {
     return this.#ended.promise;
   }
@@ -44,12 +44,17 @@ export class FrameConsumer {
     if (this.#closed) return;
     let bytes = 0;
     for (const { start, end } of records) bytes += end - start;
-    this.#handler({
-      messages: records.length,
-      bytes,
-      storeTimes: () => Float64Array.from(records, (slice) => recordPlace(slice).storeTimeMs),
-      records: () => records,
-    });
+    try {
+      this.#handler({
+        messages: records.length,
+        bytes,
+        storeTimes: () => Float64Array.from(records, (slice) => recordPlace(slice).storeTimeMs),
+        records: () => records,
+      });
+    } catch (cause) {
+      this.fail(new MqError('HANDLER_FAILED', 'the handler of frames has thrown', { cause }));
+      return;
+    }
     for (const { topicId, queueId, first, end, leaseId } of leases) {
       const action = SettleAction.ACKNOWLEDGE;
       link.settle({ topicId, queueId, first, end, leaseId, action, delayMs: 0, reason: '' });
@@ -57,7 +62,7 @@ export class FrameConsumer {
     link.credit(records.length, bytes);
   }
 
-  /** The broker refuses the subscription. */
+  /** The broker refuses the subscription, or the handler has thrown. */
   fail(error: MqError): void {
     this.#ended.reject(error);
     void this.close();

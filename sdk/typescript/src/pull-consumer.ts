@@ -222,6 +222,9 @@ export class PullConsumer implements AsyncDisposable {
       position.address = await this.#address(queue).catch(() => position.address);
       return [];
     }
+    // Meanwhile the application may have moved the position, stopped the queue or taken it away: then nothing was read.
+    const current = this.#positions.get(keyOf(queue)) === position;
+    if (!current || position.paused || position.offset !== offset) return [];
     const { records, nextOffset } = readPull(bytes);
     position.offset = nextOffset;
     const handle = this.#handles.get(topic) as TopicHandle<Value> | undefined;
@@ -229,13 +232,42 @@ export class PullConsumer implements AsyncDisposable {
     return records.map((slice) => new ReceivedMessage<Value>(slice, place, handle));
   }
 
-  /** The messages one after the other, for ever. */
+  /**
+   * The messages one after the other; ends when the consumer is closed or the signal aborts. A queue's position is
+   * behind the message that was given last, so that `commit` in the loop keeps what was worked on, and no more.
+   */
   async *messages<Value = unknown>(
     options: { readonly signal?: AbortSignal } = {},
   ): AsyncGenerator<ReceivedMessage<Value>> {
-    while (!this.#closing.signal.aborted && !options.signal?.aborted) {
-      yield* await this.poll<Value>({ max: 256, ...options });
+    const over = (): boolean => this.#closing.signal.aborted || options.signal?.aborted === true;
+    while (!over()) {
+      const batch = await this.poll<Value>({ max: 256, ...options }).catch((error: unknown) => {
+        if (over()) return [];
+        throw error;
+      });
+      const [first] = batch;
+      const position = first && this.#positions.get(keyOf(first));
+      if (position !== undefined) yield* this.#oneByOne(position, batch, over);
     }
+  }
+
+  /** Gives a batch of one queue, up to where the application seeks, pauses or takes the queue away. */
+  *#oneByOne<Value>(
+    position: Position,
+    batch: readonly ReceivedMessage<Value>[],
+    over: () => boolean,
+  ): Generator<ReceivedMessage<Value>> {
+    const behindBatch = position.offset;
+    let expected = batch[0]?.offset ?? behindBatch;
+    position.offset = expected;
+    for (const message of batch) {
+      const current = this.#positions.get(keyOf(message)) === position && !position.paused;
+      if (!current || position.offset !== expected || over()) return;
+      expected = message.offset + 1;
+      position.offset = expected;
+      yield message;
+    }
+    if (position.offset === expected) position.offset = behindBatch;
   }
 
   /** Keeps the positions of a topic's queues, as progress of a group, on the brokers. */

@@ -1,13 +1,13 @@
-// Single batches: the unary Receive of the brokers that have the topics, and Settle for each message.
+// Single batches: the unary Receive of the brokers that have the topics.
 
 import { pause } from './clock.ts';
 import type { ConsumerModules, ConsumerSettings } from './consumer.ts';
 import { DeliveredMessage, leaseFinder } from './delivered-message.ts';
-import { isMqError, MqError } from './errors.ts';
+import { isMqError, type MqError } from './errors.ts';
 import type { TopicHandle } from './topic-handle.ts';
 import { broker } from './transport/methods.ts';
-import { settlementMessage } from './transport/settlement-message.ts';
 import { targetOf } from './transport/subscription-opening.ts';
+import type { UnarySettler } from './unary-settler.ts';
 import { readDelivery } from './wire/delivery.ts';
 import { recordPlace } from './wire/record-place.ts';
 import type { Settlement } from './wire/subscribe-request.ts';
@@ -16,8 +16,7 @@ import type { Settlement } from './wire/subscribe-request.ts';
 const SLICE_MS = 250;
 const WAIT_MS_MAX = 30_000;
 const CALL_MARGIN_MS = 2000;
-const SETTLE_MS = 10_000;
-const FIND_AGAIN_MS = 200;
+const AGAIN_MS = 200;
 
 interface Source {
   readonly topic: string;
@@ -26,30 +25,65 @@ interface Source {
   readonly address: string;
 }
 
-/** Leases a batch of messages. Throws MqError. */
+/** What receiving needs to know. */
+export interface Receiving<Value> {
+  readonly settings: ConsumerSettings;
+  /** Tags by topic. */
+  readonly topics: ReadonlyMap<string, string>;
+  readonly handles: ReadonlyMap<string, TopicHandle<Value>>;
+  readonly modules: ConsumerModules;
+  readonly settler: UnarySettler;
+  /** Which broker is asked first; grows from call to call, so that none is left out. */
+  readonly turn: number;
+  /** Most messages, 1 to 256. */
+  readonly max: number;
+  /** How long to wait for the first one, in milliseconds. */
+  readonly waitMs: number;
+  readonly signal: AbortSignal | undefined;
+}
+
+/**
+ * Leases a batch of messages. A broker that is away is passed over; throws MqError when all are, or when the broker
+ * refuses for good.
+ */
 export async function receiveBatch<Value>(
-  settings: ConsumerSettings,
-  topics: ReadonlyMap<string, string>,
-  handles: ReadonlyMap<string, TopicHandle<Value>>,
-  modules: ConsumerModules,
-  options: { max: number; waitMs: number; signal: AbortSignal | undefined },
+  receiving: Receiving<Value>,
 ): Promise<DeliveredMessage<Value>[]> {
-  const { clock } = modules;
-  const untilMs = clock.monotonicMs() + options.waitMs;
-  for (let turn = 0; ; turn++) {
+  const { clock } = receiving.modules;
+  const { topics, modules, signal } = receiving;
+  const untilMs = clock.monotonicMs() + receiving.waitMs;
+  let failures = 0;
+  for (let round = 0; ; round++) {
     const leftMs = Math.max(0, untilMs - clock.monotonicMs());
-    const sources = await sourcesOf(topics, modules, Math.max(1000, leftMs), options.signal);
-    const source = sources[turn % Math.max(1, sources.length)];
+    const sources = await sourcesOf(topics, modules, Math.max(1000, leftMs), signal);
+    const over = (): boolean => round + 1 >= sources.length && clock.monotonicMs() >= untilMs;
+    const source = sources[(receiving.turn + round) % Math.max(1, sources.length)];
     if (source === undefined) {
-      if (leftMs === 0) return [];
-      await pause(clock, Math.min(FIND_AGAIN_MS, leftMs), options.signal);
+      if (over()) return [];
+      await pause(clock, Math.min(AGAIN_MS, leftMs), signal);
       continue;
     }
-    const waitMs = Math.min(sources.length === 1 ? WAIT_MS_MAX : SLICE_MS, leftMs);
-    const messages = await receiveFrom(source, waitMs, settings, handles, modules, options);
-    const asked = turn + 1 >= sources.length;
-    if (messages.length > 0 || (asked && clock.monotonicMs() >= untilMs)) return messages;
+    try {
+      const messages = await receiveFrom(source, receiving, waitFor(round, sources.length, leftMs));
+      if (messages.length > 0) return messages;
+      failures = 0;
+      if (over()) return messages;
+    } catch (error) {
+      if (!isMqError(error) || !(error as MqError).retryable) throw error;
+      failures++;
+      if (over()) {
+        if (failures >= sources.length) throw error;
+        return [];
+      }
+      await pause(clock, Math.min(AGAIN_MS, leftMs), signal);
+    }
   }
+}
+
+/** Several brokers are asked at once whether they have something, and then waited for by turns. */
+function waitFor(round: number, sources: number, leftMs: number): number {
+  if (sources === 1) return Math.min(WAIT_MS_MAX, leftMs);
+  return round < sources ? 0 : Math.min(SLICE_MS, leftMs);
 }
 
 async function sourcesOf(
@@ -73,11 +107,8 @@ async function sourcesOf(
 
 async function receiveFrom<Value>(
   { topic, tags, brokerName, address }: Source,
+  { settings, handles, modules, settler, max, signal }: Receiving<Value>,
   waitMs: number,
-  settings: ConsumerSettings,
-  handles: ReadonlyMap<string, TopicHandle<Value>>,
-  modules: ConsumerModules,
-  { max, signal }: { max: number; signal: AbortSignal | undefined },
 ): Promise<DeliveredMessage<Value>[]> {
   const { group, consumerId, leaseMs, from } = settings;
   const channel = modules.channels.get(address);
@@ -93,17 +124,7 @@ async function receiveFrom<Value>(
     },
     { deadlineMs: waitMs + CALL_MARGIN_MS, signal },
   );
-  const settle = (settlement: Settlement): void => {
-    const settlements = [settlementMessage(settlement)];
-    channel.unary(broker.settle, { group, settlements }, { deadlineMs: SETTLE_MS }).then(
-      ({ failures }) => {
-        for (const { reason, message } of failures) {
-          modules.events.emit({ type: 'settleFailed', topic, error: new MqError(reason, message) });
-        }
-      },
-      (error: Error) => modules.events.emit({ type: 'settleFailed', topic, error }),
-    );
-  };
+  const settle = (settlement: Settlement): void => settler.settle(topic, channel, settlement);
   const { records, leases } = readDelivery(bytes);
   const find = leaseFinder(leases);
   return records.flatMap((slice) => {

@@ -3,16 +3,20 @@
 // Credit goes back to the broker as the application takes messages; settlements and credit of one turn of the event
 // loop travel together. When the stream breaks it is opened again; leases of what was delivered before stay good
 // for the broker's grace and beyond, and may be settled on the new stream.
+//
+// Invariant: credit that the broker has + what was delivered and not yet taken <= prefetch, whatever streams it came
+// on, but for the last message, which may go past the bytes.
 
 import { BackOff, type Clock, type Timer } from './clock.ts';
-import { MqError } from './errors.ts';
+import { isMqError, MqError } from './errors.ts';
 import type { Events } from './events.ts';
 import type { StartPoint } from './message.ts';
+import { SettlementList } from './settlement-list.ts';
 import type { ByteStream, Channel } from './transport/channel.ts';
 import { broker } from './transport/methods.ts';
 import { encodeOpening, type SubscriptionChoice } from './transport/subscription-opening.ts';
 import { type DeliveredFrame, readDelivery } from './wire/delivery.ts';
-import { encodeSubscribeRequest, SettleAction, type Settlement } from './wire/subscribe-request.ts';
+import { encodeSubscribeRequest, type Settlement } from './wire/subscribe-request.ts';
 
 /** What is subscribed to, and how. */
 export interface LinkSubscription {
@@ -28,7 +32,7 @@ export interface LinkSubscription {
 
 /** Told what comes. */
 export interface SubscriptionObserver {
-  /** Messages were delivered. */
+  /** Messages were delivered. Takes all of them, or none and throws MALFORMED_RESPONSE. */
   delivered(frame: DeliveredFrame, link: SubscriptionLink): void;
   /** The broker refuses the subscription for good. */
   refused(error: MqError): void;
@@ -65,8 +69,17 @@ export class SubscriptionLink {
   #reconnect: Timer | undefined;
   #creditMessages = 0;
   #creditBytes = 0;
-  #settlements: Settlement[] = [];
+  /** What was delivered and the application has not taken yet. */
+  #heldMessages = 0;
+  #heldBytes = 0;
+  readonly #settlements = new SettlementList(SETTLEMENTS_MAX);
   #scheduled = false;
+  /** The stream takes nothing more for now; what is to be said waits here, where it can still be joined. */
+  #clogged = false;
+  /** The last stream was given up because of what came on it. */
+  #faulty = false;
+  /** Goes on instead of this link. */
+  #successor: SubscriptionLink | undefined;
   #closed = false;
   readonly #ended = Promise.withResolvers<void>();
 
@@ -101,59 +114,80 @@ export class SubscriptionLink {
     if (this.#closed) return;
     const stream = this.#channel.bytes(broker.subscribe, {
       message: (bytes) => this.#take(bytes),
-      drained: () => this.#flushSoon(),
+      drained: () => {
+        this.#clogged = false;
+        this.#flushSoon();
+      },
       ended: (error) => this.#lost(stream, error),
     });
     this.#stream = stream;
+    this.#clogged = false;
     this.#creditMessages = 0;
     this.#creditBytes = 0;
-    stream.write(encodeOpening(this.#subscription, this.#subscription.prefetch));
-    if (this.#settlements.length > 0) this.#flushSoon();
+    const { messages, bytes } = this.#subscription.prefetch;
+    const credit = {
+      messages: Math.max(0, messages - this.#heldMessages),
+      bytes: Math.max(0, bytes - this.#heldBytes),
+    };
+    stream.write(encodeOpening(this.#subscription, credit));
+    if (!this.#settlements.empty) this.#flushSoon();
   }
 
   #take(bytes: Buffer): void {
-    let frame: DeliveredFrame;
     try {
-      frame = readDelivery(bytes);
-    } catch {
-      // Nothing of it was taken: it is delivered again.
+      this.#taken(readDelivery(bytes));
+    } catch (error) {
+      if (!isMqError(error, 'MALFORMED_RESPONSE')) throw error;
+      // What was not taken of it is delivered again, on another stream.
+      this.#faulty = true;
       this.#stream?.cancel();
-      return;
     }
-    for (const { topic, topicId } of frame.topics) {
-      this.#backOff.reset();
-      this.#topics.set(topicId, topic);
+  }
+
+  #taken(frame: DeliveredFrame): void {
+    const { records, topics, failures } = frame;
+    for (const { topic, topicId } of topics) this.#topics.set(topicId, topic);
+    if (topics.length > 0) {
+      if (!this.#faulty) this.#backOff.reset();
+      this.#events.emit({ type: 'connected', address: this.address });
     }
-    if (frame.topics.length > 0) this.#events.emit({ type: 'connected', address: this.address });
-    for (const { reason, message } of frame.failures) {
+    for (const { reason, message } of failures) {
       const error = new MqError(reason, message);
       const topic = this.#subscription.subscriptions[0]?.topic ?? '';
       this.#events.emit({ type: 'settleFailed', topic, error });
     }
-    if (frame.records.length > 0) this.#observer.delivered(frame, this);
+    if (records.length === 0) return;
+    let bytes = 0;
+    for (const { start, end } of records) bytes += end - start;
+    this.#heldMessages += records.length;
+    this.#heldBytes += bytes;
+    try {
+      this.#observer.delivered(frame, this);
+    } catch (error) {
+      this.#heldMessages -= records.length;
+      this.#heldBytes -= bytes;
+      throw error;
+    }
+    this.#faulty = false;
   }
 
   /** The application has taken messages: as many more may come. */
   credit(messages: number, bytes: number): void {
+    this.#heldMessages -= messages;
+    this.#heldBytes -= bytes;
+    if (this.#closed) return;
     this.#creditMessages += messages;
     this.#creditBytes += bytes;
     this.#flushSoon();
   }
 
-  /** Settles messages; acknowledgements that follow each other under one lease become one. */
+  /** Settles messages. */
   settle(settlement: Settlement): void {
-    const last = this.#settlements.at(-1);
-    const continues =
-      last !== undefined &&
-      settlement.action === SettleAction.ACKNOWLEDGE &&
-      last.action === SettleAction.ACKNOWLEDGE &&
-      last.leaseId === settlement.leaseId &&
-      last.topicId === settlement.topicId &&
-      last.queueId === settlement.queueId &&
-      last.end === settlement.first;
-    if (continues) last.end = settlement.end;
-    else this.#settlements.push(settlement);
-    if (this.#settlements.length > SETTLEMENTS_MAX) this.#settlements.shift();
+    if (this.#successor !== undefined) {
+      this.#successor.settle(settlement);
+      return;
+    }
+    this.#settlements.add(settlement);
     this.#flushSoon();
   }
 
@@ -168,14 +202,16 @@ export class SubscriptionLink {
 
   /** Sends credit and settlements. */
   flush(): void {
-    const settlements = this.#settlements;
-    if (this.#stream === undefined) return;
-    if (settlements.length === 0 && this.#creditMessages === 0 && this.#creditBytes === 0) return;
-    this.#settlements = [];
-    const bytes = encodeSubscribeRequest(this.#creditMessages, this.#creditBytes, settlements);
+    if (this.#stream === undefined || this.#clogged) return;
+    if (this.#settlements.empty && this.#creditMessages === 0 && this.#creditBytes === 0) return;
+    const bytes = encodeSubscribeRequest(
+      this.#creditMessages,
+      this.#creditBytes,
+      this.#settlements.take(),
+    );
     this.#creditMessages = 0;
     this.#creditBytes = 0;
-    this.#stream.write(bytes);
+    this.#clogged = !this.#stream.write(bytes);
   }
 
   #lost(stream: ByteStream, error: MqError | undefined): void {
@@ -202,6 +238,8 @@ export class SubscriptionLink {
   /** Sends what is left to say and ends the stream: the broker frees what is still leased. Resolves when it has. */
   close(): Promise<void> {
     if (this.#closed) return this.#ended.promise;
+    // The last words are few, and wait in the stream where it is clogged.
+    this.#clogged = false;
     this.flush();
     this.#closed = true;
     this.#reconnect?.cancel();
@@ -215,5 +253,21 @@ export class SubscriptionLink {
       void this.#ended.promise.then(() => timer.cancel());
     }
     return this.#ended.promise;
+  }
+
+  /**
+   * Another stream of this consumer to the same broker group goes on instead. It takes over the leases, so this one is
+   * not ended but left; what is still settled here goes there.
+   */
+  leaveTo(successor: SubscriptionLink): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#successor = successor;
+    for (const settlement of this.#settlements.take()) successor.settle(settlement);
+    this.#reconnect?.cancel();
+    const stream = this.#stream;
+    this.#stream = undefined;
+    stream?.cancel();
+    this.#ended.resolve();
   }
 }

@@ -91,8 +91,10 @@ export class SubscriptionSet {
     }
     for (const [key, link] of this.#links) {
       if (keys.has(key)) continue;
-      void link.close();
       this.#links.delete(key);
+      const successor = [...this.#links.values()].find(({ broker }) => broker === link.broker);
+      if (successor === undefined) void link.close();
+      else link.leaveTo(successor);
     }
   }
 

@@ -21,8 +21,11 @@ export function errorOf(error: ServiceError | Error): MqError {
   if (!('code' in error) || typeof error.code !== 'number') {
     return new MqError('UNKNOWN', error.message, { cause: error });
   }
-  // A connection that breaks is told as a fault of the call; it is none.
-  const broken = error.code === status.INTERNAL && /RST_STREAM|Session closed/.test(error.message);
+  // A connection that breaks, or a server that stops, is told as a fault of the call; it is none. What is cancelled on
+  // this side is told by who cancels it.
+  const broken =
+    error.code === status.CANCELLED ||
+    (error.code === status.INTERNAL && /RST_STREAM|Session closed/.test(error.message));
   const code = broken ? status.UNAVAILABLE : error.code;
   const name = status[code] ?? 'UNKNOWN';
   const info = errorInfo(error as ServiceError);

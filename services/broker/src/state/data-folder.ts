@@ -5,6 +5,7 @@
 //   log/        segments
 //   watermark   how far the log is known to be durable
 //   state/      LMDB; derived, may be deleted
+//   opening     there while the state is opened; see opening-mark.ts
 //   ballast     space that is given up when the disk is full
 
 import { join } from 'node:path';

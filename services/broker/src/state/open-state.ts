@@ -19,6 +19,7 @@ import { IndexRebuild } from './index-rebuild.ts';
 import { loadState } from './load-state.ts';
 import { storeTimeOf } from './message-record.ts';
 import { decodeMeta, type StateMeta } from './meta-row.ts';
+import { OpeningMark } from './opening-mark.ts';
 import { findSnapshot } from './snapshot.ts';
 import type { StateStore } from './store.ts';
 
@@ -41,15 +42,31 @@ export interface OpenedState {
   readonly rebuilt: boolean;
 }
 
-/** Opens log and state in a data folder that this process has locked. */
-export async function openState(
+/** What opening needs. */
+interface Modules {
+  readonly disk: Disk;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly openStore: (folder: string) => StateStore;
+}
+
+/**
+ * Opens log and state in a data folder that this process has locked. Throws DATA_LOSS (LOG_LOST, STATE_LOST), and the
+ * disk's errors.
+ */
+export async function openState(options: LogOptions, modules: Modules): Promise<OpenedState> {
+  const mark = new OpeningMark(options.folder, modules.disk);
+  try {
+    return await open(options, modules, mark.hopeless);
+  } finally {
+    mark.remove();
+  }
+}
+
+async function open(
   options: LogOptions,
-  modules: {
-    disk: Disk;
-    clock: Clock;
-    logger: Logger;
-    openStore: (folder: string) => StateStore;
-  },
+  modules: Modules,
+  storeHopeless: boolean,
 ): Promise<OpenedState> {
   const { disk, logger, openStore } = modules;
   const folder = join(options.folder, 'state');
@@ -68,6 +85,11 @@ export async function openState(
     );
   }
   disk.makeFolder(folder);
+  if (storeHopeless) {
+    logger.error('reading the state store ended the broker; building it anew from the log');
+    disk.remove(folder);
+    disk.makeFolder(folder);
+  }
   const loaded = load(openStore, folder, logger);
   if (loaded?.meta !== undefined) {
     const { store, state, meta } = loaded;
