@@ -209,7 +209,8 @@ describe('the watermark', () => {
     clock.advance(1000);
     const told = first.log.durable;
     await fill(first.log, seededRandom(2), 3);
-    const entries = (await close(first.log), await open());
+    await close(first.log);
+    const entries = await open();
     const { end } = entries.recovery;
     await close(entries.log);
     const path = join(folder.path, 'watermark');

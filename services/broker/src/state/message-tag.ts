@@ -16,11 +16,18 @@ export interface Slice {
 export function findTag(bytes: Uint8Array, at: number, end: number, out: Slice): boolean {
   let found = false;
   while (at < end) {
-    const tag = bytes[at++] as number;
+    let tag = bytes[at++] as number;
     let shift = 0;
     let length = 0;
-    // Field numbers above 15 take more bytes; none of them is the tag's.
-    if (tag > 127) while ((bytes[at++] as number) > 127);
+    if (tag > 127) {
+      // A field number above 15, or one that is written longer than needed.
+      tag &= 127;
+      for (let bits = 7; ; bits += 7) {
+        const byte = bytes[at++] as number;
+        if (bits < 32) tag |= (byte & 127) << bits;
+        if (byte < 128) break;
+      }
+    }
     switch (tag & 7) {
       case 0:
         while ((bytes[at++] as number) > 127);
