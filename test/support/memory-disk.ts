@@ -17,6 +17,11 @@ export class MemoryDisk implements Disk {
     );
   }
 
+  /** A copy that shares everything but one file with this one. */
+  copyOf(path: string): MemoryDisk {
+    return new MemoryDisk(new Map(this.#files).set(path, Buffer.from(this.bytes(path))));
+  }
+
   /** The bytes of a file, to be read or damaged in place. */
   bytes(path: string): Buffer {
     const file = this.#files.get(path);

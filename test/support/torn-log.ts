@@ -95,14 +95,14 @@ export async function makeTornLog(random: Random): Promise<TornLog> {
 export const DAMAGES = ['cut', 'zeros', 'ones', 'random', 'recycled'] as const;
 export type Damage = (typeof DAMAGES)[number];
 
-/** A copy of the log's disk on which everything from a position on is damaged; with the first byte that differs. */
+/** A disk with the log, a copy if none is given, on which everything from a position on is damaged; with the first byte that differs. */
 export function damaged(
   torn: TornLog,
   position: number,
   damage: Damage,
   random: Random,
+  disk: MemoryDisk = torn.disk.copy(),
 ): { disk: MemoryDisk; firstChanged: number } {
-  const disk = torn.disk.copy();
   const before = torn.disk.bytes(torn.path);
   const at = position - torn.start;
   const file = disk.bytes(torn.path);
@@ -123,7 +123,8 @@ export function wrongInScan(
   damage: Damage,
   random: Random,
 ): string | undefined {
-  const { disk, firstChanged } = damaged(torn, position, damage, random);
+  const copy = torn.disk.copyOf(torn.path);
+  const { disk, firstChanged } = damaged(torn, position, damage, random, copy);
   const segments = new Segments(
     { folder: '/data/log', segmentBytes: SEGMENT_BYTES, readOnly: true },
     disk,

@@ -95,8 +95,10 @@ test('counts what was written since the last measurement', async () => {
 test('a log that finds the disk full has messages refused at once, and gets the ballast', async () => {
   await guarded(GIB, 0.5 * GIB);
   expect(hasBallast()).toBe(true);
-  disk.faults = (operation) =>
-    operation === 'write' && hasBallast() ? diskError('ENOSPC') : undefined;
+  disk.faults = (operation, path) =>
+    operation === 'write' && path.includes('/log/') && hasBallast()
+      ? diskError('ENOSPC')
+      : undefined;
   log.append(RecordTag.STATE, Buffer.alloc(100));
   log.flush();
   expect(log.full).toBe(true);

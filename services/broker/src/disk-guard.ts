@@ -18,6 +18,8 @@ const CHECK_INTERVAL_MS = 1000;
 const REFUSE = { ratio: 0.1, bytes: 1 << 30 };
 const CLEAN = { ratio: 0.15, bytes: 4 * 2 ** 30 };
 const EXPIRE_RATIO = 0.25;
+/** Less than this is no space: the state store needs it to give segments up. */
+const FULL_BYTES = 1 << 20;
 const BALLAST_BYTES_MAX = 16 << 20;
 const BALLAST_RATIO = 0.02;
 
@@ -94,7 +96,7 @@ export class DiskGuard {
 
   /** Why messages are refused now; undefined when they are not. */
   refusal(): Refusal | undefined {
-    if (!this.#refusing && this.freeBytes < this.#refuseBelow) this.#act();
+    if (!this.#refusing && (this.#log.full || this.freeBytes < this.#refuseBelow)) this.#act();
     return this.#refusing ? REFUSAL : undefined;
   }
 
@@ -127,7 +129,8 @@ export class DiskGuard {
       this.#logger.info({ freeBytes }, 'the disk has room again: messages are accepted');
     }
     this.#refusing = refuse;
-    if (this.#log.full && this.#ballast) {
+    const full = this.#log.full || freeBytes < FULL_BYTES;
+    if (full && this.#ballast) {
       this.#disk.remove(this.#ballastPath);
       this.#ballast = false;
       this.#logger.warn(

@@ -95,6 +95,7 @@ describe('a state store that is lost or old', () => {
           await rig.log.durableAt(rig.log.next);
           await rig.retention.run();
           expect(await driver.wrong()).toBeUndefined();
+          await rig.writer.write();
           copy = join(temp.path, 'copy');
           rmSync(copy, { recursive: true, force: true });
           cpSync(join(folder, 'state'), copy, { recursive: true });

@@ -7,9 +7,10 @@
 import type { Clock, Timer } from '@ternmq/runtime';
 import type { CommitLog } from '../log/commit-log.ts';
 import type { BrokerState } from './broker-state.ts';
-import type { StateStore } from './store.ts';
+import type { Batch, StateStore } from './store.ts';
 
 const INTERVAL_MS = 250;
+const FULL_RETRY_MS = 1000;
 /** A batch that took long makes the next one wait this many times as long, so that writing stays a small part. */
 const REST_FACTOR = 9;
 
@@ -19,6 +20,7 @@ export class StateWriter {
   readonly #failed: (error: Error) => void;
   #timer: Timer | undefined;
   #writing: Promise<void> | undefined;
+  #closing = false;
   #closed = false;
   /** Segment that the newest record was in when its time was noted. */
   #notedSegment: number;
@@ -72,14 +74,28 @@ export class StateWriter {
   }
 
   async #writeOnce(): Promise<void> {
-    const { log, state, store } = this.#modules;
+    const { log, state } = this.#modules;
     if (!state.dirty && this.position === log.next) return;
     this.#noteSegmentTimes();
     const batch = state.collect({ position: log.next, epoch: log.epoch });
     await log.durableAt(batch.position);
-    await store.commit(batch);
+    await this.#commit(batch);
     this.position = batch.position;
     batch.committed();
+  }
+
+  /** Commits a batch; while the disk is full, it waits, and the store stays as old as it is. */
+  async #commit(batch: Batch): Promise<void> {
+    const { store, clock } = this.#modules;
+    for (;;) {
+      try {
+        await store.commit(batch);
+        return;
+      } catch (error) {
+        if (this.#closing || !isFull(error)) throw error;
+      }
+      await clock.sleep(FULL_RETRY_MS);
+    }
   }
 
   /** The segments that were written to since the last time have no record that is newer than now. */
@@ -97,16 +113,28 @@ export class StateWriter {
   /** Writes everything a last time. */
   async close(): Promise<void> {
     if (this.#closed) return;
+    this.#closing = true;
     this.#timer?.cancel();
-    await this.write();
-    this.#closed = true;
+    try {
+      await this.write();
+    } catch (error) {
+      // The log has everything that the store lacks.
+      if (!isFull(error)) throw error;
+    } finally {
+      this.#closed = true;
+    }
   }
 
   /** Stops without writing, when the log or the store has failed. */
   abandon(): void {
+    this.#closing = true;
     this.#closed = true;
     this.#timer?.cancel();
   }
+}
+
+function isFull(error: unknown): boolean {
+  return (error as NodeJS.ErrnoException).code === 'ENOSPC';
 }
 
 function startOfActive(log: CommitLog): number {

@@ -32,7 +32,10 @@ export interface StateStore {
   range(start: Buffer, end: Buffer): Iterable<Row>;
   /** Keys with start <= key < end, at most `limit`. */
   keys(start: Buffer, end: Buffer, limit: number): Buffer[];
-  /** Resolves when the batch is committed, and survives a crash. */
+  /**
+   * Resolves when the batch is committed, and survives a crash. Rejects with the code ENOSPC when the disk is full: nothing
+   * has changed then, and the batch may be committed again.
+   */
   commit(batch: Batch): Promise<void>;
   /** As commit, but before it returns: only while the broker starts. */
   commitSync(batch: Batch): void;
