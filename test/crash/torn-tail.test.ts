@@ -18,8 +18,8 @@ test.each(DAMAGES)(
     for (let position = torn.end - TAIL_BYTES; position <= torn.end; position += STEP) {
       const wrong =
         position % WHOLE_OPENING_EVERY === 0
-          ? await wrongWith(torn, position, damage, random)
-          : wrongInScan(torn, position, damage, random);
+          ? await wrongWith(torn, position, damage)
+          : wrongInScan(torn, position, damage);
       expect(wrong, `from ${position} on`).toBeUndefined();
     }
   },

@@ -61,6 +61,8 @@ export interface TornLog {
   readonly start: number;
   /** What another use of such a file may have left: a whole segment of valid records of another place. */
   readonly recycled: Buffer;
+  /** As many random bytes. */
+  readonly noise: Buffer;
 }
 
 /** Makes such a log. */
@@ -86,6 +88,7 @@ export async function makeTornLog(random: Random): Promise<TornLog> {
     path: pathOf(start),
     start,
     recycled: Buffer.from(disk.bytes(pathOf(SEGMENT_BYTES))),
+    noise: random.bytes(SEGMENT_BYTES),
   };
   await log.close();
   return torn;
@@ -100,14 +103,13 @@ export function damaged(
   torn: TornLog,
   position: number,
   damage: Damage,
-  random: Random,
   disk: MemoryDisk = torn.disk.copy(),
 ): { disk: MemoryDisk; firstChanged: number } {
   const before = torn.disk.bytes(torn.path);
   const at = position - torn.start;
   const file = disk.bytes(torn.path);
   if (damage === 'cut') disk.put(torn.path, file.subarray(0, at));
-  else if (damage === 'random') random.bytes(file.length - at).copy(file, at);
+  else if (damage === 'random') torn.noise.copy(file, at, at);
   else if (damage === 'recycled') torn.recycled.copy(file, at, at);
   else file.fill(damage === 'zeros' ? 0 : 0xff, at);
   let changed = at;
@@ -117,14 +119,9 @@ export function damaged(
 }
 
 /** As `wrongWith`, but only reads the tail, without opening the log: for many positions. */
-export function wrongInScan(
-  torn: TornLog,
-  position: number,
-  damage: Damage,
-  random: Random,
-): string | undefined {
+export function wrongInScan(torn: TornLog, position: number, damage: Damage): string | undefined {
   const copy = torn.disk.copyOf(torn.path);
-  const { disk, firstChanged } = damaged(torn, position, damage, random, copy);
+  const { disk, firstChanged } = damaged(torn, position, damage, copy);
   const segments = new Segments(
     { folder: '/data/log', segmentBytes: SEGMENT_BYTES, readOnly: true },
     disk,
@@ -161,9 +158,8 @@ export async function wrongWith(
   torn: TornLog,
   position: number,
   damage: Damage,
-  random: Random,
 ): Promise<string | undefined> {
-  const { disk, firstChanged } = damaged(torn, position, damage, random);
+  const { disk, firstChanged } = damaged(torn, position, damage);
   const whole = torn.entries.filter((one) => one.position + one.length <= firstChanged);
   const first = await openLog(disk);
   const image = disk.copy();

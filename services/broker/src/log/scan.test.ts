@@ -27,7 +27,7 @@ describe('a torn tail', () => {
       const torn = await makeTornLog(random);
       for (let i = 0; i < 60; i++) {
         const position = torn.end - random.integer(TAIL_BYTES + 1);
-        const wrong = await wrongWith(torn, position, damage, random);
+        const wrong = await wrongWith(torn, position, damage);
         expect(wrong, `${damage} from ${position} on`).toBeUndefined();
       }
     },

@@ -137,7 +137,8 @@ export function scanLog(
   options: ScanOptions,
   visit: RecordVisitor,
 ): ScanResult {
-  let buffer = Buffer.allocUnsafeSlow(WINDOW_BYTES + RECORD_BYTES_MAX);
+  const longest = segments.all.reduce((most, { start, end }) => Math.max(most, end - start), 0);
+  let buffer = Buffer.allocUnsafeSlow(Math.min(WINDOW_BYTES + RECORD_BYTES_MAX, longest));
   let { epoch, durable } = options;
   let position = options.from;
   const corrupt: CorruptRange[] = [];
@@ -228,7 +229,8 @@ function laterWatermark(
   let found = 0;
   for (const segment of segments.all) {
     if (segment.end <= position || segment.start >= limit) continue;
-    const window = new SegmentWindow(segments, segment, Buffer.allocUnsafeSlow(WINDOW_BYTES));
+    const bytes = Math.min(WINDOW_BYTES, segment.end - segment.start);
+    const window = new SegmentWindow(segments, segment, Buffer.allocUnsafeSlow(bytes));
     let at = Math.max(position, segment.start);
     const end = Math.min(limit, segment.end);
     while (at < end) {
