@@ -12,7 +12,7 @@ import type { Batch, StateStore } from './store.ts';
 const INTERVAL_MS = 250;
 const FULL_RETRY_MS = 1000;
 /** A batch that took long makes the next one wait this many times as long, so that writing stays a small part. */
-const REST_FACTOR = 9;
+const REST_FACTOR = 4;
 
 /** Writes the state to the store from time to time. */
 export class StateWriter {
