@@ -11,11 +11,14 @@ import {
   TAIL_BYTES,
   wrongWith,
 } from '../../../../test/support/torn-log.ts';
+import { RecordTag } from './record.ts';
 import { scanReadOnly } from './scan.ts';
-import { Segments } from './segments.ts';
+import { type Segment, Segments } from './segments.ts';
 import { readWatermark } from './watermark-file.ts';
 
 const MARK_BYTES = 33;
+
+const endOf = ({ position, length }: LogEntry): number => position + length;
 
 describe('a torn tail', () => {
   const seed = seedFor('torn tail');
@@ -116,6 +119,47 @@ describe('a damaged bit below what is durable', () => {
       const missing = positions.filter((one) => !found.has(one));
       expect(missing, what).toEqual(lost === undefined ? [] : [lost.position]);
       expect(found.size, what).toBe(positions.length - missing.length);
+    }
+  });
+
+  // The tag is not in the checksum, and one of its bits makes a message the end of its segment.
+  test('any one in the header of any kind of record: it is reported, and every other record is found', async () => {
+    const torn = await makeTornLog(seededRandom(6));
+    const { log } = await openLog(torn.disk);
+    await log.close();
+    const { disk } = torn;
+    const folder = '/data/log';
+    const segments = new Segments({ folder, segmentBytes: 256 << 10, readOnly: true }, disk);
+    const [first, second] = segments.all as [Segment, Segment];
+    const file = disk.bytes(`${folder}/00000000000000000000`);
+    const kinds = new Map<number, number>();
+    for (const { position } of torn.entries) {
+      if (position >= first.end) break;
+      kinds.set(file[position] as number, position);
+    }
+    const last = torn.entries.findLast(({ position }) => position < first.end) as LogEntry;
+    kinds.set(RecordTag.SEGMENT_END, last.position + last.length);
+    const marked = torn.entries.findIndex(
+      (one, i) => i > 0 && one.position === endOf(torn.entries[i - 1] as LogEntry) + MARK_BYTES,
+    );
+    kinds.set(RecordTag.WATERMARK, endOf(torn.entries[marked - 1] as LogEntry));
+    expect([...kinds.keys()].sort()).toEqual(Object.values(RecordTag).sort());
+    for (const [tag, position] of kinds) {
+      for (let bit = 0; bit < 8 * 24; bit++) {
+        const at = position + (bit >> 3);
+        file[at] = (file[at] as number) ^ (1 << (bit & 7));
+        const found: number[] = [];
+        const { corrupt } = scanReadOnly(segments, torn.end, 64 << 20, (...record) => {
+          found.push(record[5]);
+        });
+        file[at] = (file[at] as number) ^ (1 << (bit & 7));
+        const what = `bit ${bit} of a record with tag ${tag}`;
+        expect(corrupt, what).toHaveLength(1);
+        expect(corrupt[0]?.start, what).toBe(position);
+        if (tag === RecordTag.SEGMENT_END) expect(corrupt[0]?.end, what).toBe(second.start);
+        const others = torn.entries.filter((one) => one.position !== position).length;
+        expect(found.length, what).toBe(others);
+      }
     }
   });
 
