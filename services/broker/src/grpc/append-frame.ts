@@ -168,25 +168,30 @@ export class FrameAppender {
       });
     }
     const before = log.next;
-    for (let i = skip; i < count; i++) {
-      this.#stateLog.appendMessage(
-        queue,
-        bytes,
-        starts[i] as number,
-        lengths[i] as number,
-        tagHashes[i] as number,
-        this.#timeMs,
-        producerId,
-        producerId === 0 ? 0 : sequence + i,
-        bornHost,
-      );
+    try {
+      for (let i = skip; i < count; i++) {
+        this.#stateLog.appendMessage(
+          queue,
+          bytes,
+          starts[i] as number,
+          lengths[i] as number,
+          tagHashes[i] as number,
+          this.#timeMs,
+          producerId,
+          producerId === 0 ? 0 : sequence + i,
+          bornHost,
+        );
+      }
+    } finally {
+      // A disk that fills up in the middle refuses the frame; what is in the log already must still be told, and is
+      // known by its sequences when the frame is sent again.
+      this.#stateLog.arrived(queue);
+      log.requestFlush();
     }
-    this.#stateLog.arrived(queue);
     const topic = this.topic as Topic;
     topic.messagesIn += count - skip;
     topic.bytesIn += log.next - before;
     if (log.unwrittenBytes > UNWRITTEN_BYTES_MAX) log.flush();
-    log.requestFlush();
   }
 }
 

@@ -141,9 +141,12 @@ export class FrameScanner {
           this.frameId = bytes.readUInt32LE(this.#at);
           this.#at += 4;
           break;
-        case 0x28:
-          this.oneWay = this.#varint(bytes, end) > 0;
+        case 0x28: {
+          const oneWay = this.#varint(bytes, end);
+          if (oneWay < 0) return MALFORMED('the one-way flag is cut off');
+          this.oneWay = oneWay > 0;
           break;
+        }
         case 0x32: {
           const length = this.#length(bytes, end);
           if (length < 0) return MALFORMED('a message is cut off');
