@@ -147,19 +147,8 @@ export class TopicCatalog {
       );
     }
     const createdMs = state.topics.findById(id)?.createdMs ?? this.#stateLog.timeMs();
-    const blank = {
-      id,
-      name,
-      createdMs,
-      settings,
-      queues: [],
-      turn: 0,
-      messagesIn: 0,
-      bytesIn: 0,
-      messagesOut: 0,
-      bytesOut: 0,
-    };
-    this.#stateLog.change({ case: 'topicPut', value: topicMessage(blank) });
+    const value = topicMessage({ id, name, createdMs, settings });
+    this.#stateLog.change({ case: 'topicPut', value });
     const topic = state.topics.findById(id) as Topic;
     this.#changed(topic, false);
     return topic;

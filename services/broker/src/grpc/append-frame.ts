@@ -5,6 +5,7 @@ import type { Clock } from '@ternmq/runtime';
 import { isTopicName } from '../catalog/names.ts';
 import type { TopicCatalog } from '../catalog/topic-catalog.ts';
 import type { DiskGuard } from '../disk-guard.ts';
+import { fnv1a } from '../state/message-tag.ts';
 import type { Queue } from '../state/queue.ts';
 import type { StateLog } from '../state/state-log.ts';
 import { isSystemTopic, type Topic } from '../state/topics.ts';
@@ -97,7 +98,7 @@ export class FrameAppender {
       if (scanner.producerId !== 0) return NOT_IDEMPOTENT;
       queueId =
         scanner.orderingKeyEnd > scanner.orderingKeyAt
-          ? keyHash(bytes, scanner.orderingKeyAt, scanner.orderingKeyEnd) % queues
+          ? fnv1a(bytes, scanner.orderingKeyAt, scanner.orderingKeyEnd) % queues
           : topic.turn++ % queues;
     }
     const queue = topic.queues[queueId];
@@ -193,11 +194,4 @@ export class FrameAppender {
     topic.bytesIn += log.next - before;
     if (log.unwrittenBytes > UNWRITTEN_BYTES_MAX) log.flush();
   }
-}
-
-/** FNV-1a, 32 bits: the queue of an ordering key that comes without a choice. */
-function keyHash(bytes: Buffer, from: number, to: number): number {
-  let hash = 0x811c9dc5;
-  for (let i = from; i < to; i++) hash = Math.imul(hash ^ (bytes[i] as number), 0x01000193);
-  return hash >>> 0;
 }

@@ -59,11 +59,16 @@ export function findTag(bytes: Uint8Array, at: number, end: number, out: Slice):
   return found;
 }
 
-/** FNV-1a, 32 bits, of a tag's UTF-8 bytes; never 0, which stands for no tag. */
-export function tagHash(bytes: Uint8Array, start: number, end: number): number {
+/** FNV-1a, 32 bits, of the bytes in [start, end). */
+export function fnv1a(bytes: Uint8Array, start: number, end: number): number {
   let hash = 0x811c9dc5;
   for (let i = start; i < end; i++) hash = Math.imul(hash ^ (bytes[i] as number), 0x01000193);
-  return hash >>> 0 || 1;
+  return hash >>> 0;
+}
+
+/** FNV-1a, 32 bits, of a tag's UTF-8 bytes; never 0, which stands for no tag. */
+export function tagHash(bytes: Uint8Array, start: number, end: number): number {
+  return fnv1a(bytes, start, end) || 1;
 }
 
 const scratch: Slice = { start: 0, end: 0 };

@@ -111,7 +111,9 @@ export class TopicTable {
 }
 
 /** A topic as the API and the log tell it. */
-export function topicMessage(topic: Topic): TopicMessage {
+export function topicMessage(
+  topic: Pick<Topic, 'id' | 'name' | 'createdMs' | 'settings'>,
+): TopicMessage {
   return create(TopicSchema, {
     name: topic.name,
     topicId: topic.id,
