@@ -3,6 +3,7 @@
 import { CommanderError } from 'commander';
 import { causeChain, errorLine } from './error-text.ts';
 import { exitCodeOf } from './exit-code.ts';
+import { collectYoungGarbageOften } from './garbage.ts';
 import { buildProgram } from './program.ts';
 
 // Whoever reads the output may stop reading, as `head` does; that is no failure.
@@ -10,6 +11,8 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code !== 'EPIPE') throw error;
   process.exit(0);
 });
+
+collectYoungGarbageOften();
 
 const args = process.argv.slice(2);
 try {
