@@ -113,7 +113,8 @@ export class DeadLetters {
         if (error instanceof TernError && error.code === 'DATA_LOSS') return undefined;
         throw error;
       }
-      if (Buffer.isBuffer(record)) return record;
+      // The bytes are only lent; the caller goes on after this turn.
+      if (Buffer.isBuffer(record)) return Buffer.from(record);
       await this.#stateLog.log.load(record.position, record.length);
     }
     return undefined;
