@@ -56,6 +56,11 @@ export const SCENARIOS: readonly Scenario[] = [
     floor: 300_000,
   },
   {
+    name: 'together-sync-64',
+    ...{ flush: 'sync', load: 'e2e', size: KIB, batch: 64, inFlight: 64 },
+    floor: 120_000,
+  },
+  {
     name: 'e2e-async-1000',
     ...{ flush: 'async', load: 'e2e', size: KIB, batch: 1, inFlight: 64, rate: 1000 },
   },
