@@ -135,13 +135,16 @@ describe.each([
     expect(store.get(Buffer.from([1]))?.toString('hex')).toBe('aabb');
   });
 
-  test.runIf(kind === 'LMDB')('what was committed is there when it is opened again', async () => {
-    await store.commit({ puts: [row('01', 'aa'), row('02', 'bb')], removes: [] });
-    await store.close();
-    store = openStore(join(temp.path, 'state'));
-    expect(all(store)).toEqual([
-      ['01', 'aa'],
-      ['02', 'bb'],
-    ]);
-  });
+  // The one in memory has nothing to open again.
+  if (kind === 'LMDB') {
+    test('what was committed is there when it is opened again', async () => {
+      await store.commit({ puts: [row('01', 'aa'), row('02', 'bb')], removes: [] });
+      await store.close();
+      store = openStore(join(temp.path, 'state'));
+      expect(all(store)).toEqual([
+        ['01', 'aa'],
+        ['02', 'bb'],
+      ]);
+    });
+  }
 });
