@@ -14,6 +14,8 @@ import type { TagFilter } from './tag-filter.ts';
 
 /** Most messages that one call looks at, so that a filter that matches little does not hold up the others. */
 const LOOKED_AT_MAX = 4096;
+/** Tries to get hold of one message: others may push it out of the cache before it is read. */
+const LOADS_MAX = 4;
 
 /** A stretch of the log. */
 export interface Stretch {
@@ -160,7 +162,20 @@ export class Collector {
     return found;
   }
 
-  /** One message's record: its bytes, or what must be read first. Throws DATA_LOSS when it is damaged. */
+  /**
+   * A copy of one message's record, read from the disk if need be; undefined when it cannot be got hold of, as when
+   * retention takes it. Throws DATA_LOSS when it is damaged.
+   */
+  async copy(queue: Queue, offset: number): Promise<Buffer | undefined> {
+    for (let loads = 0; loads < LOADS_MAX; loads++) {
+      const record = this.record(queue, offset);
+      if (Buffer.isBuffer(record)) return Buffer.from(record);
+      await this.#log.load(record.position, record.length);
+    }
+    return undefined;
+  }
+
+  /** One message's record: its bytes, only lent, or what must be read first. Throws DATA_LOSS when it is damaged. */
   record(queue: Queue, offset: number): Buffer | Stretch {
     const { position, length } = this.#state.locate(queue, offset);
     if (length === 0) throw lost(queue, offset);

@@ -14,8 +14,6 @@ import type { Topic } from '../state/topics.ts';
 import type { Collector } from './collect.ts';
 import { dropMessage } from './drop-message.ts';
 
-const LOADS_MAX = 4;
-
 /** Moves messages to dead-letter topics. */
 export class DeadLetters {
   readonly #stateLog: StateLog;
@@ -85,8 +83,7 @@ export class DeadLetters {
       return;
     }
     const length = messageBytesOf(viewOf(record), RECORD_HEADER_BYTES);
-    // A copy: making room in the log may use the cache again that the record lies in.
-    const message = Buffer.from(record.subarray(MESSAGE_AT, MESSAGE_AT + length));
+    const message = record.subarray(MESSAGE_AT, MESSAGE_AT + length);
     const target = this.#catalog.system(deadLetterTopic(group.name));
     this.#stateLog.moveMessage(target.queues[0] as Queue, message, {
       topic: topic.name,
@@ -103,20 +100,13 @@ export class DeadLetters {
     this.moved.set(topic.name, (this.moved.get(topic.name) ?? 0) + 1);
   }
 
-  /** The record of a message, read from the disk if need be; undefined when it is damaged or gone. */
+  /** A copy of a message's record; undefined when it is damaged or gone. */
   async #read(queue: Queue, offset: number): Promise<Buffer | undefined> {
-    for (let loads = 0; loads < LOADS_MAX; loads++) {
-      let record: Buffer | { position: number; length: number };
-      try {
-        record = this.#collector.record(queue, offset);
-      } catch (error) {
-        if (error instanceof TernError && error.code === 'DATA_LOSS') return undefined;
-        throw error;
-      }
-      // The bytes are only lent; the caller goes on after this turn.
-      if (Buffer.isBuffer(record)) return Buffer.from(record);
-      await this.#stateLog.log.load(record.position, record.length);
+    try {
+      return await this.#collector.copy(queue, offset);
+    } catch (error) {
+      if (error instanceof TernError && error.code === 'DATA_LOSS') return undefined;
+      throw error;
     }
-    return undefined;
   }
 }

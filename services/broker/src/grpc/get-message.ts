@@ -8,7 +8,6 @@ import type {
 import { StoredMessageSchema } from '@ternmq/proto/gen/ternmq/message/v1/message_pb';
 import { TernError } from '@ternmq/runtime';
 import type { Collector } from '../delivery/collect.ts';
-import type { CommitLog } from '../log/commit-log.ts';
 import { RECORD_PREFIX_BYTES } from '../log/record.ts';
 import type { BrokerState } from '../state/broker-state.ts';
 import { parseMessageId } from './message-id.ts';
@@ -16,26 +15,20 @@ import { parseMessageId } from './message-id.ts';
 /** The RPC. */
 export function getMessage(
   brokerName: string,
-  modules: { log: CommitLog; state: BrokerState; collector: Collector },
+  modules: { state: BrokerState; collector: Collector },
 ): (request: GetMessageRequest) => Promise<GetMessageResponse> {
-  const { log, state, collector } = modules;
+  const { state, collector } = modules;
   return async (request) => {
     const { ours, topicId, queueId, offset } = parseMessageId(request.messageId, brokerName);
     const topic = ours ? state.topics.findById(topicId) : undefined;
     const queue = topic?.queues[queueId];
     const kept = queue !== undefined && offset >= state.beginOf(queue) && offset < queue.visibleEnd;
     if (topic === undefined || queue === undefined || !kept) throw notFound(brokerName);
-    let record = collector.record(queue, offset);
-    if (!Buffer.isBuffer(record)) {
-      await log.load(record.position, record.length);
-      record = collector.record(queue, offset);
-    }
-    if (!Buffer.isBuffer(record)) throw notFound(brokerName);
-    // The bytes are only lent; the message is written out after this turn.
-    const bytes = Buffer.from(record.subarray(RECORD_PREFIX_BYTES));
+    const record = await collector.copy(queue, offset);
+    if (record === undefined) throw notFound(brokerName);
     return {
       $typeName: 'ternmq.broker.v1.GetMessageResponse',
-      message: fromBinary(StoredMessageSchema, bytes),
+      message: fromBinary(StoredMessageSchema, record.subarray(RECORD_PREFIX_BYTES)),
       topic: topic.name,
     };
   };

@@ -16,6 +16,7 @@ const BLOCK_BYTES = 256 << 10;
 const BLOCKS_MAX = 128;
 /** A reader that goes through the log in order gets the blocks behind the one it asks for, too. */
 const READ_AHEAD_BLOCKS = 4;
+/** Pages kept for the next reads. */
 const FREE_PAGES_MAX = 16;
 
 /** Memory for one block. */
