@@ -11,6 +11,8 @@ import { join } from 'node:path';
 
 const PREFIX = 'ternmq-disk-';
 const COMMAND_MS_MAX = 60_000;
+/** Root's tools are not always in the PATH that a process gets. */
+const ENVIRONMENT = { ...process.env, PATH: `${process.env.PATH ?? ''}:/usr/sbin:/sbin` };
 
 /** Why disks cannot be mounted here; undefined when they can. */
 export function whyNoMounts(): string | undefined {
@@ -29,13 +31,13 @@ export function whyNoLoopDisk(): string | undefined {
     ['python3', 'calls the ioctl that cuts the power'],
   ] as const) {
     try {
-      execFileSync('sh', ['-c', `command -v ${tool}`], { stdio: 'ignore' });
+      execFileSync('sh', ['-c', `command -v ${tool}`], { env: ENVIRONMENT, stdio: 'ignore' });
     } catch {
       return `${tool}, which ${purpose}, is not installed`;
     }
   }
   try {
-    execFileSync('losetup', ['--find'], { stdio: 'ignore' });
+    execFileSync('losetup', ['--find'], { env: ENVIRONMENT, stdio: 'ignore' });
   } catch {
     return 'there is no free loop device';
   }
@@ -43,7 +45,11 @@ export function whyNoLoopDisk(): string | undefined {
 }
 
 function run(command: string, ...args: string[]): void {
-  execFileSync(command, args, { stdio: ['ignore', 'ignore', 'pipe'], timeout: COMMAND_MS_MAX });
+  execFileSync(command, args, {
+    env: ENVIRONMENT,
+    stdio: ['ignore', 'ignore', 'pipe'],
+    timeout: COMMAND_MS_MAX,
+  });
 }
 
 /** Mount points in folders of this kind, newest first. */
