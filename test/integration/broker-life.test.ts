@@ -359,3 +359,22 @@ describe('an operator', () => {
     expect(page).toMatch(/rocketmq_storage_size\{.*\} \d+/);
   });
 });
+
+test('a message that waits for a retry outlives the shorter retention of its topic', async () => {
+  await using cluster = await Cluster.start({ broker: { retentionInterval: '10s' } });
+  const client = cluster.client();
+  await client.admin.createTopic('short', { queues: 1, retentionMs: 60_000 });
+  const producer = client.producer();
+  const consumer = client.consumer('g', { from: 'first' }).subscribe('short');
+  await producer.send('short', { body: 'again' });
+  await producer.send('short', { body: 'never read' });
+  const [message] = await consumer.receive({ max: 1 });
+  await message?.retry({ delayMs: 300_000 });
+  await cluster.pass(290_000);
+  const { queues } = await client.admin.describeTopic('short');
+  expect(queues[0]).toMatchObject({ beginOffset: 2, endOffset: 2 });
+  await cluster.pass(15_000);
+  const [again] = await consumer.receive();
+  expect(again?.text()).toBe('again');
+  expect(again?.attempt).toBe(2);
+});

@@ -5,17 +5,20 @@
 //   a topic with a shorter retention of its own has its queues begin later.
 //
 // Nothing goes before a snapshot of the state lies behind it in the log, durable: the state could not be built
-// any more. Messages that still wait for another delivery are appended again first, with their old offsets.
+// any more. Messages that are delivered and not settled are appended again first, with their old offsets.
 
 import type { Clock, Logger, Timer } from '@ternmq/runtime';
 import type { OffsetFinder } from './delivery/offsets.ts';
 import type { DiskGuard } from './disk-guard.ts';
-import type { Queue } from './state/queue.ts';
+import { CHUNK_ENTRIES, type Queue } from './state/queue.ts';
 import { writeSnapshot } from './state/snapshot.ts';
 import type { StateLog } from './state/state-log.ts';
 import type { StateWriter } from './state/state-writer.ts';
 import type { StateStore } from './state/store.ts';
 import type { Topic } from './state/topics.ts';
+
+/** Entries of a queue's index that are added up in one turn of the event loop. */
+const ENTRIES_A_TURN = 64 * CHUNK_ENTRIES;
 
 /** How long messages are kept where a topic does not say. */
 export interface RetentionOptions {
@@ -137,7 +140,10 @@ export class Retention {
     const snapshot = await writeSnapshot(this.#stateLog, this.#store, this.#clock);
     if (snapshot < position) return;
     // As late as possible: messages are delivered all the time.
-    await this.#relocateUnsettled(position);
+    await this.#relocateUnsettled((queue, offset) => {
+      const { position: at, length } = this.#stateLog.state.locate(queue, offset);
+      return length > 0 && at < position;
+    });
     this.#stateLog.change({
       case: 'logTrimmed',
       value: { $typeName: 'ternmq.log.v1.LogTrimmed', startPosition: BigInt(position) },
@@ -151,8 +157,12 @@ export class Retention {
     await this.#guard.check();
   }
 
-  /** Appends messages again that are not settled yet and would go with their segment. */
-  async #relocateUnsettled(position: number): Promise<void> {
+  /**
+   * Appends messages again that are not settled yet and would go.
+   *
+   * @param goes asked of every unsettled message
+   */
+  async #relocateUnsettled(goes: (queue: Queue, offset: number) => boolean): Promise<void> {
     const { state } = this.#stateLog;
     for (const progress of [...state.groups.allProgress()]) {
       const topic = state.topics.findById(progress.topicId);
@@ -160,16 +170,16 @@ export class Retention {
         const queue = topic?.queues[queueId];
         if (unsettled === undefined || queue === undefined) continue;
         for (const offset of unsettled.unsettledOffsets()) {
-          await this.#relocate(queue, offset, position);
+          if (goes(queue, offset)) await this.#relocate(queue, offset);
         }
       }
     }
   }
 
-  async #relocate(queue: Queue, offset: number, before: number): Promise<void> {
+  async #relocate(queue: Queue, offset: number): Promise<void> {
     const { state, log } = this.#stateLog;
     const { position, length } = state.locate(queue, offset);
-    if (length === 0 || position >= before || queue.deleted) return;
+    if (length === 0 || queue.deleted) return;
     try {
       await log.load(position, length);
       const record = log.find(position, length);
@@ -199,11 +209,16 @@ export class Retention {
     for (const queue of topic.queues) {
       const begin = Math.max(
         await this.#offsets.atTime(queue, oldestMs),
-        retentionBytes > 0 ? this.#newestWithin(queue, retentionBytes) : 0,
+        retentionBytes > 0 ? await this.#newestWithin(queue, retentionBytes) : 0,
       );
       if (begin > state.beginOf(queue)) begins.push({ queue, begin });
     }
-    if (begins.length === 0 || topic.queues[0]?.deleted) return;
+    if (begins.length === 0) return;
+    const beginOf = new Map(begins.map(({ queue, begin }) => [queue, begin]));
+    await this.#relocateUnsettled(
+      (queue, offset) => offset < (beginOf.get(queue) ?? 0) && !queue.relocated?.has(offset),
+    );
+    if (topic.queues[0]?.deleted) return;
     this.#stateLog.change({
       case: 'queuesTrimmed',
       value: {
@@ -219,15 +234,18 @@ export class Retention {
   }
 
   /** Offset from which on the queue's records fit into so many bytes. */
-  #newestWithin(queue: Queue, bytes: number): number {
+  async #newestWithin(queue: Queue, bytes: number): Promise<number> {
     const { state } = this.#stateLog;
-    const begin = state.beginOf(queue);
+    const end = queue.next;
     let sum = 0;
-    let offset = queue.next;
-    while (offset > begin) {
+    let offset = end;
+    while (!queue.deleted && offset > state.beginOf(queue)) {
       sum += state.locate(queue, offset - 1).length;
       if (sum > bytes) break;
       offset--;
+      if ((end - offset) % ENTRIES_A_TURN === 0) {
+        await new Promise<void>((resolve) => this.#clock.defer(resolve));
+      }
     }
     return offset;
   }

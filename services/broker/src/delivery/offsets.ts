@@ -1,11 +1,15 @@
 // Places in a queue: its begin, its end, and what was stored at a time.
 
 import type { OffsetTarget } from '@ternmq/proto/gen/ternmq/message/v1/message_pb';
+import { TernError } from '@ternmq/runtime';
 import type { CommitLog } from '../log/commit-log.ts';
 import { RECORD_HEADER_BYTES, viewOf } from '../log/record.ts';
 import type { BrokerState } from '../state/broker-state.ts';
 import { storeTimeOf } from '../state/message-record.ts';
 import type { Queue } from '../state/queue.ts';
+
+/** Tries to get hold of one message: others may push it out of the cache before it is read. */
+const LOADS_MAX = 4;
 
 /** Finds offsets. */
 export class OffsetFinder {
@@ -47,14 +51,19 @@ export class OffsetFinder {
     return low;
   }
 
+  /** When a message was stored; undefined when it is damaged or gone. */
   async #storeTime(queue: Queue, offset: number): Promise<number | undefined> {
-    const { position, length } = this.#state.locate(queue, offset);
-    if (length === 0) return undefined;
-    let record = this.#log.find(position, length);
-    if (record === undefined) {
-      await this.#log.load(position, length);
-      record = this.#log.find(position, length);
+    try {
+      for (let loads = 0; loads < LOADS_MAX; loads++) {
+        const { position, length } = this.#state.locate(queue, offset);
+        if (length === 0) return undefined;
+        const record = this.#log.find(position, length);
+        if (record !== undefined) return storeTimeOf(viewOf(record), RECORD_HEADER_BYTES);
+        await this.#log.load(position, length);
+      }
+    } catch (error) {
+      if (!(error instanceof TernError && error.code === 'DATA_LOSS')) throw error;
     }
-    return record === undefined ? undefined : storeTimeOf(viewOf(record), RECORD_HEADER_BYTES);
+    return undefined;
   }
 }
