@@ -9,6 +9,7 @@ import {
   runUntilSignal,
   systemClock,
 } from '@ternmq/runtime';
+import { IdleCollector, processUsage } from './idle-collector.ts';
 import { type ServiceOptions, serviceLogger } from './service-options.ts';
 
 const POLL_MS_MIN = 5;
@@ -52,6 +53,8 @@ export async function runService(
         { registry, notReady: () => running?.notReady() ?? ['starting'] },
       );
       stops.push(() => monitoring.close());
+      const idleCollector = new IdleCollector(processUsage(), systemClock);
+      stops.push(() => idleCollector.close());
       const { port: metricsPort } = monitoring;
       running = await start({ logger, registry, metricsPort, started: (stop) => stops.push(stop) });
       void announce(running, logger, stopping.signal);
