@@ -369,7 +369,7 @@ test('a message that waits for a retry outlives the shorter retention of its top
   await producer.send('short', { body: 'again' });
   await producer.send('short', { body: 'never read' });
   const [message] = await consumer.receive({ max: 1 });
-  await message?.retry({ delayMs: 300_000 });
+  await message?.retry(300_000);
   await cluster.pass(290_000);
   const { queues } = await client.admin.describeTopic('short');
   expect(queues[0]).toMatchObject({ beginOffset: 2, endOffset: 2 });
