@@ -75,6 +75,21 @@ describe('a message', () => {
     }
   });
 
+  test('with an ordering key keeps its queue and order when it creates its topic', async () => {
+    const [one, other] = [cluster.client().producer(), cluster.client().producer()];
+    const keys = ['k0', 'k1', 'k2', 'k3'];
+    const first = await Promise.all(
+      keys.map((orderingKey) => one.send('new', { body: 'first', orderingKey })),
+    );
+    const second = await Promise.all(
+      keys.map((orderingKey) => other.send('new', { body: 'second', orderingKey })),
+    );
+    expect(first.map(({ queueId }) => queueId)).toEqual(second.map(({ queueId }) => queueId));
+    expect(new Set(first.map(({ queueId }) => queueId)).size).toBeGreaterThan(1);
+    const { queues } = await cluster.client().admin.describeTopic('new');
+    expect(queues.reduce((sum, { endOffset }) => sum + endOffset, 0)).toBe(2 * keys.length);
+  });
+
   test('goes to the queue that the sender chooses', async () => {
     const client = cluster.client();
     await client.admin.createTopic('t', { queues: 4 });

@@ -1,12 +1,14 @@
 // What operators do: topics, groups, progress, single messages, brokers. Every call goes to all broker groups that it
 // concerns; what only some of them have done is told as PARTIAL.
 
-import { isMqError, MqError } from './errors.ts';
+import { type CallOptions, CallTime } from './call-time.ts';
+import type { Clock } from './clock.ts';
+import { isMqError, MqError, noBroker } from './errors.ts';
 import type { StartPoint } from './message.ts';
 import { mayKeep } from './message-id.ts';
 import { ReceivedMessage } from './received-message.ts';
 import type { Routes } from './routes.ts';
-import type { CallOptions, Channel } from './transport/channel.ts';
+import type { Channel } from './transport/channel.ts';
 import type { Channels } from './transport/channels.ts';
 import {
   type BrokerDescription,
@@ -30,15 +32,7 @@ import type { RouteBroker } from './transport/route.ts';
 import { storedMessageBytes } from './transport/stored-message.ts';
 import { targetOf } from './transport/subscription-opening.ts';
 
-const DEADLINE_MS = 10_000;
 const PAGE_SIZE = 1000;
-
-/** How long a call may take. */
-export interface AdminCallOptions {
-  /** In milliseconds. Default: 10,000. */
-  readonly deadlineMs?: number;
-  readonly signal?: AbortSignal;
-}
 
 /** Where a group's progress shall be set: a place, an offset, or so many messages from where it is. */
 export type ResetTarget = StartPoint | { readonly shift: number };
@@ -60,35 +54,36 @@ interface Member {
 export class Admin {
   readonly #routes: Routes;
   readonly #channels: Channels;
+  readonly #clock: Clock;
 
-  constructor(modules: { routes: Routes; channels: Channels }) {
+  constructor(modules: { routes: Routes; channels: Channels; clock: Clock }) {
     this.#routes = modules.routes;
     this.#channels = modules.channels;
+    this.#clock = modules.clock;
   }
 
   /** All brokers that the name server knows. Throws NAMESERVER_UNREACHABLE. */
-  describeCluster(options: AdminCallOptions = {}): Promise<RouteBroker[]> {
-    return this.#routes.brokers(callOptions(options));
+  async describeCluster(options: CallOptions = {}): Promise<RouteBroker[]> {
+    return this.#routes.brokers(new CallTime(this.#clock, options));
   }
 
   /** What a broker tells of itself. Throws NO_BROKER when the name is not known. */
-  async describeBroker(name: string, options: AdminCallOptions = {}): Promise<BrokerDescription> {
-    const member = (await this.#members(options)).find((one) => one.name === name);
+  async describeBroker(name: string, options: CallOptions = {}): Promise<BrokerDescription> {
+    const time = new CallTime(this.#clock, options);
+    const member = (await this.#members(time)).find((one) => one.name === name);
     if (member === undefined) throw new MqError('NO_BROKER', `there is no broker ${name}`);
-    return brokerDescription(
-      await member.channel.unary(broker.describeBroker, {}, callOptions(options)),
-    );
+    return brokerDescription(await member.channel.unary(broker.describeBroker, {}, time));
   }
 
   /** Creates a topic on every broker group. Throws TOPIC_EXISTS, INVALID_FIELD, PARTIAL. */
   createTopic(
     name: string,
     settings: TopicSettings = {},
-    options: AdminCallOptions = {},
+    options: CallOptions = {},
   ): Promise<TopicDescription[]> {
-    return this.#onAll(`topic ${name}`, options, async ({ channel, name: brokerName }, call) => {
+    return this.#onAll(`topic ${name}`, options, async ({ channel, name: brokerName }, time) => {
       const request = { name, settings: topicSettings(settings) };
-      const { topic } = await channel.unary(broker.createTopic, request, call);
+      const { topic } = await channel.unary(broker.createTopic, request, time);
       return topic === undefined ? [] : [topicOf(brokerName, topic)];
     });
   }
@@ -97,37 +92,37 @@ export class Admin {
   updateTopic(
     name: string,
     settings: TopicSettings,
-    options: AdminCallOptions = {},
+    options: CallOptions = {},
   ): Promise<TopicDescription[]> {
     return this.#onOwners(
       'TOPIC_NOT_FOUND',
       options,
-      async ({ channel, name: brokerName }, call) => {
+      async ({ channel, name: brokerName }, time) => {
         const request = { name, settings: topicSettings(settings) };
-        const { topic } = await channel.unary(broker.updateTopic, request, call);
+        const { topic } = await channel.unary(broker.updateTopic, request, time);
         return topic === undefined ? [] : [topicOf(brokerName, topic)];
       },
     );
   }
 
   /** Deletes a topic with its messages everywhere. Throws TOPIC_NOT_FOUND. */
-  async deleteTopic(name: string, options: AdminCallOptions = {}): Promise<void> {
-    await this.#onOwners('TOPIC_NOT_FOUND', options, async ({ channel }, call) => {
-      await channel.unary(broker.deleteTopic, { name }, call);
+  async deleteTopic(name: string, options: CallOptions = {}): Promise<void> {
+    await this.#onOwners('TOPIC_NOT_FOUND', options, async ({ channel }, time) => {
+      await channel.unary(broker.deleteTopic, { name }, time);
       return [name];
     });
   }
 
   /** All topics of all broker groups. */
-  listTopics(options: AdminCallOptions = {}): Promise<TopicDescription[]> {
-    return this.#onAll('the list', options, async ({ channel, name }, call) => {
+  listTopics(options: CallOptions = {}): Promise<TopicDescription[]> {
+    return this.#onAll('the list', options, async ({ channel, name }, time) => {
       const topics: TopicDescription[] = [];
       let pageToken = '';
       do {
         const page = await channel.unary(
           broker.listTopics,
           { pageSize: PAGE_SIZE, pageToken },
-          call,
+          time,
         );
         topics.push(...page.topics.map((topic) => topicOf(name, topic)));
         pageToken = page.nextPageToken;
@@ -139,10 +134,10 @@ export class Admin {
   /** A topic and its queues. Throws TOPIC_NOT_FOUND. */
   async describeTopic(
     name: string,
-    options: AdminCallOptions = {},
+    options: CallOptions = {},
   ): Promise<{ topics: TopicDescription[]; queues: QueueDescription[] }> {
-    const found = await this.#onOwners('TOPIC_NOT_FOUND', options, async (member, call) => [
-      { member, answer: await member.channel.unary(broker.describeTopic, { name }, call) },
+    const found = await this.#onOwners('TOPIC_NOT_FOUND', options, async (member, time) => [
+      { member, answer: await member.channel.unary(broker.describeTopic, { name }, time) },
     ]);
     return {
       topics: found.flatMap(({ member, answer }) =>
@@ -164,11 +159,11 @@ export class Admin {
   createGroup(
     name: string,
     settings: GroupSettings = {},
-    options: AdminCallOptions = {},
+    options: CallOptions = {},
   ): Promise<GroupDescription[]> {
-    return this.#onAll(`group ${name}`, options, async ({ channel, name: brokerName }, call) => {
+    return this.#onAll(`group ${name}`, options, async ({ channel, name: brokerName }, time) => {
       const request = { name, settings: groupSettings(settings) };
-      const { group } = await channel.unary(broker.createGroup, request, call);
+      const { group } = await channel.unary(broker.createGroup, request, time);
       return group === undefined ? [] : [groupOf(brokerName, group)];
     });
   }
@@ -177,37 +172,37 @@ export class Admin {
   updateGroup(
     name: string,
     settings: GroupSettings,
-    options: AdminCallOptions = {},
+    options: CallOptions = {},
   ): Promise<GroupDescription[]> {
     return this.#onOwners(
       'GROUP_NOT_FOUND',
       options,
-      async ({ channel, name: brokerName }, call) => {
+      async ({ channel, name: brokerName }, time) => {
         const request = { name, settings: groupSettings(settings) };
-        const { group } = await channel.unary(broker.updateGroup, request, call);
+        const { group } = await channel.unary(broker.updateGroup, request, time);
         return group === undefined ? [] : [groupOf(brokerName, group)];
       },
     );
   }
 
   /** Deletes a group with its progress everywhere. Throws GROUP_NOT_FOUND, GROUP_IN_USE. */
-  async deleteGroup(name: string, options: AdminCallOptions = {}): Promise<void> {
-    await this.#onOwners('GROUP_NOT_FOUND', options, async ({ channel }, call) => {
-      await channel.unary(broker.deleteGroup, { name }, call);
+  async deleteGroup(name: string, options: CallOptions = {}): Promise<void> {
+    await this.#onOwners('GROUP_NOT_FOUND', options, async ({ channel }, time) => {
+      await channel.unary(broker.deleteGroup, { name }, time);
       return [name];
     });
   }
 
   /** All groups of all broker groups. */
-  listGroups(options: AdminCallOptions = {}): Promise<GroupDescription[]> {
-    return this.#onAll('the list', options, async ({ channel, name }, call) => {
+  listGroups(options: CallOptions = {}): Promise<GroupDescription[]> {
+    return this.#onAll('the list', options, async ({ channel, name }, time) => {
       const groups: GroupDescription[] = [];
       let pageToken = '';
       do {
         const page = await channel.unary(
           broker.listGroups,
           { pageSize: PAGE_SIZE, pageToken },
-          call,
+          time,
         );
         groups.push(...page.groups.map((group) => groupOf(name, group)));
         pageToken = page.nextPageToken;
@@ -219,14 +214,14 @@ export class Admin {
   /** A group, its consumers and its progress. Throws GROUP_NOT_FOUND. */
   async describeGroup(
     name: string,
-    options: AdminCallOptions = {},
+    options: CallOptions = {},
   ): Promise<{
     groups: GroupDescription[];
     consumers: ConsumerDescription[];
     progress: ProgressDescription[];
   }> {
-    const found = await this.#onOwners('GROUP_NOT_FOUND', options, async (member, call) => [
-      { member, answer: await member.channel.unary(broker.describeGroup, { name }, call) },
+    const found = await this.#onOwners('GROUP_NOT_FOUND', options, async (member, time) => [
+      { member, answer: await member.channel.unary(broker.describeGroup, { name }, time) },
     ]);
     return {
       groups: found.flatMap(({ member, answer }) =>
@@ -247,13 +242,13 @@ export class Admin {
   getOffset(
     group: string,
     topic: string,
-    options: AdminCallOptions = {},
+    options: CallOptions = {},
   ): Promise<ProgressDescription[]> {
     return this.#onOwners(
       ['TOPIC_NOT_FOUND', 'GROUP_NOT_FOUND'],
       options,
-      async ({ channel, name }, call) => {
-        const { queues } = await channel.unary(broker.getOffset, { group, topic }, call);
+      async ({ channel, name }, time) => {
+        const { queues } = await channel.unary(broker.getOffset, { group, topic }, time);
         return queues.map((queue) => progressOf(name, topic, '', queue));
       },
     );
@@ -263,13 +258,13 @@ export class Admin {
   queryOffset(
     topic: string,
     at: StartPoint,
-    options: AdminCallOptions = {},
+    options: CallOptions = {},
   ): Promise<{ broker: string; queueId: number; offset: number }[]> {
-    return this.#onOwners('TOPIC_NOT_FOUND', options, async ({ channel, name }, call) => {
+    return this.#onOwners('TOPIC_NOT_FOUND', options, async ({ channel, name }, time) => {
       const { offsets } = await channel.unary(
         broker.queryOffset,
         { topic, target: targetOf(at) },
-        call,
+        time,
       );
       return offsets.map(({ queueId, offset }) => ({
         broker: name,
@@ -286,10 +281,11 @@ export class Admin {
    */
   async resetGroup(
     reset: { group: string; topic: string; to: ResetTarget; dryRun?: boolean },
-    options: AdminCallOptions = {},
+    options: CallOptions = {},
   ): Promise<ResetStep[]> {
     const { group, topic, to } = reset;
-    const progress = await this.getOffset(group, topic, options).catch((error: unknown) => {
+    const time = new CallTime(this.#clock, options);
+    const progress = await this.getOffset(group, topic, time).catch((error: unknown) => {
       if (isMqError(error, 'GROUP_NOT_FOUND')) return [];
       throw error;
     });
@@ -297,17 +293,17 @@ export class Admin {
       progress.map((one) => [`${one.broker} ${one.queueId}`, one.floorOffset]),
     );
     const shift = typeof to === 'object' && 'shift' in to ? to.shift : undefined;
-    const begins = await this.queryOffset(topic, 'first', options);
-    const ends = await this.queryOffset(topic, 'last', options);
+    const begins = await this.queryOffset(topic, 'first', time);
+    const ends = await this.queryOffset(topic, 'last', time);
     const targets =
-      shift === undefined ? await this.queryOffset(topic, to as StartPoint, options) : begins;
+      shift === undefined ? await this.queryOffset(topic, to as StartPoint, time) : begins;
     const steps = targets.map(({ broker: name, queueId, offset }, index) => {
       const from = before.get(`${name} ${queueId}`);
       const wanted = shift === undefined ? offset : (from ?? offset) + shift;
       const [begin, end] = [begins[index]?.offset ?? 0, ends[index]?.offset ?? 0];
       return { broker: name, queueId, before: from, after: Math.min(Math.max(wanted, begin), end) };
     });
-    if (reset.dryRun !== true) await this.#commit(group, topic, steps, options);
+    if (reset.dryRun !== true) await this.#commit(group, topic, steps, time);
     return steps;
   }
 
@@ -315,31 +311,28 @@ export class Admin {
     group: string,
     topic: string,
     steps: readonly ResetStep[],
-    options: AdminCallOptions,
+    time: CallTime,
   ): Promise<void> {
-    for (const { name, channel } of await this.#members(options)) {
+    for (const { name, channel } of await this.#members(time)) {
       const offsets = steps
         .filter((step) => step.broker === name)
         .map(({ queueId, after }) => ({ queueId, offset: BigInt(after) }));
       if (offsets.length === 0) continue;
-      await channel.unary(broker.commitOffset, { group, topic, offsets }, callOptions(options));
+      await channel.unary(broker.commitOffset, { group, topic, offsets }, time);
     }
   }
 
   /** One message by its id. Throws MESSAGE_NOT_FOUND, INVALID_MESSAGE_ID. */
-  async getMessage(id: string, options: AdminCallOptions = {}): Promise<ReceivedMessage> {
-    const members = await this.#members(options);
+  async getMessage(id: string, options: CallOptions = {}): Promise<ReceivedMessage> {
+    const time = new CallTime(this.#clock, options);
+    const members = await this.#members(time);
     const keepers = members.filter(({ name }) => mayKeep(name, id));
     // An id that no broker's name fits is given to any of them, for its sentence.
     const asked = keepers.length > 0 ? keepers : members.slice(0, 1);
     let failure: unknown;
     for (const { name, channel } of asked) {
       try {
-        const { topic, message } = await channel.unary(
-          broker.getMessage,
-          { messageId: id },
-          callOptions(options),
-        );
+        const { topic, message } = await channel.unary(broker.getMessage, { messageId: id }, time);
         const bytes = storedMessageBytes(message);
         const slice = { bytes, start: 0, end: bytes.length };
         return new ReceivedMessage(slice, { topic, broker: name, attempt: 1 });
@@ -350,14 +343,10 @@ export class Admin {
     throw failure;
   }
 
-  async #members(options: AdminCallOptions): Promise<Member[]> {
-    const brokers = await this.#routes.brokers(callOptions(options));
+  async #members(time: CallTime): Promise<Member[]> {
+    const brokers = await this.#routes.brokers(time);
     const masters = brokers.filter(({ master }) => master);
-    if (masters.length === 0) {
-      throw new MqError('NO_BROKER', 'no broker is registered with the name server; start one', {
-        retryable: true,
-      });
-    }
+    if (masters.length === 0) throw noBroker();
     return masters
       .map(({ name, address }) => ({ name, channel: this.#channels.get(address) }))
       .sort((one, other) => (one.name < other.name ? -1 : 1));
@@ -366,13 +355,12 @@ export class Admin {
   /** Asks every broker group; all must succeed. */
   async #onAll<Item>(
     what: string,
-    options: AdminCallOptions,
-    call: (member: Member, options: CallOptions) => Promise<Item[]>,
+    options: CallOptions,
+    call: (member: Member, time: CallTime) => Promise<Item[]>,
   ): Promise<Item[]> {
-    const members = await this.#members(options);
-    const results = await Promise.allSettled(
-      members.map((member) => call(member, callOptions(options))),
-    );
+    const time = new CallTime(this.#clock, options);
+    const members = await this.#members(time);
+    const results = await Promise.allSettled(members.map((member) => call(member, time)));
     const failed = results.flatMap((result, index) =>
       result.status === 'rejected' ? [{ name: members[index]?.name, error: result.reason }] : [],
     );
@@ -391,15 +379,15 @@ export class Admin {
   /** Asks every broker group; at least one must know the thing, and the others may say that they do not. */
   async #onOwners<Item>(
     missing: string | readonly string[],
-    options: AdminCallOptions,
-    call: (member: Member, options: CallOptions) => Promise<Item[]>,
+    options: CallOptions,
+    call: (member: Member, time: CallTime) => Promise<Item[]>,
   ): Promise<Item[]> {
     const codes: readonly string[] = typeof missing === 'string' ? [missing] : missing;
     let absent: unknown;
     let found = false;
-    const items = await this.#onAll('the change', options, async (member, callWith) => {
+    const items = await this.#onAll('the change', options, async (member, time) => {
       try {
-        const answer = await call(member, callWith);
+        const answer = await call(member, time);
         found = true;
         return answer;
       } catch (error) {
@@ -411,8 +399,4 @@ export class Admin {
     if (!found && absent !== undefined) throw absent;
     return items;
   }
-}
-
-function callOptions({ deadlineMs = DEADLINE_MS, signal }: AdminCallOptions): CallOptions {
-  return { deadlineMs, signal };
 }

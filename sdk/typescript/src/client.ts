@@ -1,9 +1,11 @@
 // A connection to a cluster, from which everything else is made.
 
+import { hostname } from 'node:os';
 import { Admin } from './admin.ts';
 import { type Clock, systemClock } from './clock.ts';
-import { Consumer, type ConsumerOptions } from './consumer.ts';
+import { Consumer, type ConsumerModules, type ConsumerOptions } from './consumer.ts';
 import { closedError, MqError } from './errors.ts';
+import { type Logger, logEvents } from './event-log.ts';
 import { type EventListener, Events } from './events.ts';
 import { Producer, type ProducerOptions } from './producer.ts';
 import { PullConsumer, type PullConsumerOptions } from './pull-consumer.ts';
@@ -11,16 +13,25 @@ import { Routes } from './routes.ts';
 import { Channels } from './transport/channels.ts';
 
 const DEFAULT_NAMESERVER = '127.0.0.1:9876';
+/** Leaves room for what makes a consumer's name of it, which has at most 127 characters. */
+const CLIENT_ID = /^[\x21-\x7e]{1,100}$/;
 const ADDRESS = /^(\[[0-9a-fA-F:.%]+\]|[a-zA-Z0-9._-]+):\d{1,5}$/;
 
 /** Where the cluster is. */
 export interface ClientOptions {
   /** Name servers, `host:port`, as a list or separated by commas. Default: TERN_NAMESERVER or 127.0.0.1:9876. */
   readonly nameservers?: string | readonly string[];
+  /**
+   * Names the client: 1 to 100 printable characters without blanks. It begins the names of its consumers, which brokers
+   * tell operators, and stands in its log lines. Default: host and process.
+   */
+  readonly clientId?: string;
   /** Closes the client when it aborts. */
   readonly signal?: AbortSignal;
   /** Told of connections, routes and failures that no call reports. */
   readonly onEvent?: EventListener;
+  /** Takes a line for each of these events: pino, `console` or the like. Default: none. */
+  readonly logger?: Logger;
   /** Time, for tests. Default: the machine's. */
   readonly clock?: Clock;
 }
@@ -35,6 +46,8 @@ export interface ClientOptions {
  * ```
  */
 export class Client implements AsyncDisposable {
+  /** Names the client. */
+  readonly clientId: string;
   readonly #clock: Clock;
   readonly #events = new Events();
   readonly #channels = new Channels();
@@ -45,14 +58,17 @@ export class Client implements AsyncDisposable {
 
   constructor(options: ClientOptions = {}) {
     this.#clock = options.clock ?? systemClock;
+    this.clientId = clientIdOf(options.clientId);
     if (options.onEvent !== undefined) this.#events.listen(options.onEvent);
+    if (options.logger !== undefined) this.#events.listen(logEvents(options.logger, this.clientId));
     this.#routes = new Routes(nameserversOf(options.nameservers), {
       channels: this.#channels,
       clock: this.#clock,
       events: this.#events,
     });
-    this.#admin = new Admin({ routes: this.#routes, channels: this.#channels });
+    this.#admin = new Admin(this.#modules);
     options.signal?.addEventListener('abort', () => void this.close(), { once: true });
+    if (options.signal?.aborted) void this.close();
   }
 
   /** Tells a listener of events; the returned function stops that. */
@@ -81,12 +97,13 @@ export class Client implements AsyncDisposable {
     return this.#admin;
   }
 
-  get #modules(): { routes: Routes; channels: Channels; clock: Clock; events: Events } {
+  get #modules(): ConsumerModules {
     return {
       routes: this.#routes,
       channels: this.#channels,
       clock: this.#clock,
       events: this.#events,
+      clientId: this.clientId,
     };
   }
 
@@ -111,6 +128,18 @@ export class Client implements AsyncDisposable {
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }
+}
+
+function clientIdOf(option: string | undefined): string {
+  if (option === undefined) {
+    const host = hostname().replaceAll(/[^\x21-\x7e]/g, '');
+    return `${host.slice(0, 80)}-${process.pid}`;
+  }
+  if (CLIENT_ID.test(option)) return option;
+  throw new MqError(
+    'INVALID_OPTION',
+    'clientId must have 1 to 100 printable ASCII characters without blanks',
+  );
 }
 
 function nameserversOf(option: string | readonly string[] | undefined): string[] {

@@ -1,7 +1,6 @@
 // Consumes as a member of a group: a handler for each message, an async iterator, or single batches.
 
 import { randomUUID } from 'node:crypto';
-import { hostname } from 'node:os';
 import type { Clock } from './clock.ts';
 import { DeliveredMessage, leaseFinder } from './delivered-message.ts';
 import { abortedError, closedError, MqError } from './errors.ts';
@@ -32,7 +31,7 @@ export interface ConsumerOptions {
   readonly prefetch?: { readonly messages?: number; readonly bytes?: number };
   /** How long a message may stay unsettled, in milliseconds, 1 s to 12 h. Default: the group's (60 s). */
   readonly leaseMs?: number;
-  /** Names the consumer in its group. Default: host, process and a random part; set it for broadcasting. */
+  /** Names the consumer in its group. Default: the client's name and a random part; set it for broadcasting. */
   readonly consumerId?: string;
 }
 
@@ -42,6 +41,8 @@ export interface ConsumerModules {
   readonly channels: Channels;
   readonly clock: Clock;
   readonly events: Events;
+  /** Names the client. */
+  readonly clientId: string;
 }
 
 /** The options with their defaults. */
@@ -79,9 +80,7 @@ export class Consumer implements AsyncDisposable {
       concurrency: options.concurrency ?? 16,
       prefetch: { ...DEFAULT_PREFETCH, ...options.prefetch },
       leaseMs: options.leaseMs ?? 0,
-      consumerId:
-        options.consumerId ??
-        `${hostname().replaceAll(/[^\x21-\x7e]/g, '')}-${process.pid}-${randomUUID().slice(0, 8)}`,
+      consumerId: options.consumerId ?? `${modules.clientId}-${randomUUID().slice(0, 8)}`,
     };
     this.#modules = modules;
     this.#settler = new UnarySettler(group, modules);
@@ -138,7 +137,9 @@ export class Consumer implements AsyncDisposable {
    * The messages one after the other; settle each with `ack()`, `retry()` or `reject()`. Leases are extended while
    * messages wait here for their turn; who works longer on one than the lease lasts calls `extend`.
    */
-  stream<Value = unknown>(options: { readonly signal?: AbortSignal } = {}): MessageStream<Value> {
+  stream<Value = unknown>(
+    options: { readonly signal?: AbortSignal | undefined } = {},
+  ): MessageStream<Value> {
     this.#start();
     const stream = new MessageStream<Value>({
       signal: options.signal,
@@ -163,7 +164,7 @@ export class Consumer implements AsyncDisposable {
     options: {
       readonly max?: number;
       readonly waitMs?: number;
-      readonly signal?: AbortSignal;
+      readonly signal?: AbortSignal | undefined;
     } = {},
   ): Promise<DeliveredMessage<Value>[]> {
     if (this.#closed !== undefined) throw closedError('consumer');

@@ -1,7 +1,7 @@
 // The errors of the SDK: one class, a stable code each.
 //
-//   made by the SDK:      CLOSED, ABORTED, DEADLINE_EXCEEDED, OUTCOME_UNKNOWN, NAMESERVER_UNREACHABLE,
-//                         BROKER_UNREACHABLE, NO_BROKER, QUEUE_NOT_FOUND, PARTIAL, ALREADY_RUNNING,
+//   made by the SDK:      CLOSED, ABORTED, DEADLINE_EXCEEDED, OUTCOME_UNKNOWN, ALREADY_STORED,
+//                         NAMESERVER_UNREACHABLE, BROKER_UNREACHABLE, NO_BROKER, QUEUE_NOT_FOUND, PARTIAL, ALREADY_RUNNING,
 //                         HANDLER_FAILED, NOTHING_ASSIGNED, QUEUE_NOT_ASSIGNED, MALFORMED_RESPONSE,
 //                         INVALID_OPTION, UNKNOWN
 //   made by the servers:  the reason of the call's or the frame's error, for example TOPIC_NOT_FOUND,
@@ -59,4 +59,30 @@ export function closedError(what: string): MqError {
 /** The error of a call whose signal has aborted. */
 export function abortedError(signal: AbortSignal): MqError {
   return new MqError('ABORTED', 'the call was aborted by its signal', { cause: signal.reason });
+}
+
+/** The error of what was to be sent to a broker that does not answer. */
+export function brokerUnreachable(address: string, cause: MqError | undefined): MqError {
+  return new MqError(
+    'BROKER_UNREACHABLE',
+    `broker ${address} cannot be reached: check that it runs, and that its --advertise is an address ` +
+      'that this client can reach',
+    { retryable: true, ...(cause === undefined ? {} : { cause }) },
+  );
+}
+
+/** The error of a call that any broker could carry out, when there is none. */
+export function noBroker(): MqError {
+  return new MqError('NO_BROKER', 'no broker is registered with the name server; start one', {
+    retryable: true,
+  });
+}
+
+/** The error of a message whose topic is at no broker that takes messages. */
+export function noMaster(topic: string): MqError {
+  return new MqError(
+    'NO_BROKER',
+    `no broker takes messages of topic ${topic} now; start the master of one of its broker groups`,
+    { retryable: true },
+  );
 }

@@ -1,11 +1,13 @@
 // The public surface of the SDK, and nothing else.
 
-export type { Admin, AdminCallOptions, ResetStep, ResetTarget } from './admin.ts';
+export type { Admin, ResetStep, ResetTarget } from './admin.ts';
+export type { CallOptions } from './call-time.ts';
 export { Client, type ClientOptions } from './client.ts';
 export type { Clock, Timer } from './clock.ts';
 export type { Consumer, ConsumerOptions } from './consumer.ts';
 export type { DeliveredMessage } from './delivered-message.ts';
 export { isMqError, MqError, type MqErrorOptions } from './errors.ts';
+export type { Logger } from './event-log.ts';
 export type { ClientEvent, EventListener } from './events.ts';
 export type { Frame, FrameConsumer, FrameHandler } from './frame-consumer.ts';
 export type { FrameReceipt, FrameSender } from './frame-sender.ts';

@@ -10,7 +10,10 @@ export interface OutgoingMessage {
   readonly keys?: readonly string[];
   /** Free name-value pairs: at most 128, and 16 KiB together with tag and keys. */
   readonly properties?: Readonly<Record<string, string>>;
-  /** Messages with the same key go to the same queue and keep their order. */
+  /**
+   * Messages with the same key go to the same queue and keep their order. While the queue's broker group is away they
+   * wait for it, until their deadline.
+   */
   readonly orderingKey?: string;
   /** The queue; default: by ordering key, or by turns. */
   readonly queue?: QueueId | QueueSelector;
@@ -24,7 +27,10 @@ export interface QueueId {
   readonly queueId: number;
 }
 
-/** Chooses one of a topic's queues, which come sorted by broker and number. */
+/**
+ * Chooses one of a topic's queues, which come sorted by broker and number, also those whose broker group is away for
+ * now: the same choice is possible at any time, and a message for such a queue waits.
+ */
 export type QueueSelector = (queues: readonly QueueId[]) => QueueId;
 
 /** Where a message was stored. */

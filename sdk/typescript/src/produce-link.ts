@@ -8,7 +8,7 @@
 // unchanged: their sequences make that harmless.
 
 import { BackOff, type Clock, type Timer } from './clock.ts';
-import { MqError } from './errors.ts';
+import { brokerUnreachable, MqError } from './errors.ts';
 import type { Events } from './events.ts';
 import type { ByteStream, Channel } from './transport/channel.ts';
 import { broker } from './transport/methods.ts';
@@ -211,12 +211,7 @@ export class ProduceLink {
     this.#open = false;
     this.#clogged = false;
     if (this.#closed) return;
-    const error = new MqError(
-      'BROKER_UNREACHABLE',
-      `broker ${address} cannot be reached: check that it runs, and that its --advertise is an address ` +
-        'that this client can reach',
-      { retryable: true, ...(cause === undefined ? {} : { cause }) },
-    );
+    const error = brokerUnreachable(address, cause);
     this.lastError = error;
     this.avoid();
     this.#events.emit({ type: 'disconnected', address, error });

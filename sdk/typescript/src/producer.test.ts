@@ -1,102 +1,11 @@
-import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
-import {
-  type ProduceRequest,
-  ProduceRequestSchema,
-  ProduceResponseSchema,
-} from '@ternmq/proto/gen/ternmq/broker/v1/broker_pb';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { isMqError, MqError } from './errors.ts';
-import { type ClientEvent, Events } from './events.ts';
+import type { ClientEvent } from './events.ts';
 import type { Receipt } from './message.ts';
-import { Producer, type ProducerOptions } from './producer.ts';
+import type { Producer, ProducerOptions } from './producer.ts';
 import { FakeRoutes } from './testing/fake-routes.ts';
 import { ManualClock, turn } from './testing/manual-clock.ts';
-import type { ByteStream, StreamListener } from './transport/channel.ts';
-import type { Channels } from './transport/channels.ts';
-
-/** What became of a frame: its messages' offsets, a refusal, or silence. */
-type Answer = { reason: string } | 'stored' | 'silence';
-
-/** A broker as a producer sees it: keeps messages by queue, knows sequences, and can be away. */
-class FakeBroker {
-  up = true;
-  /** A connection is neither made nor refused. */
-  blackHole = false;
-  answer: (frame: ProduceRequest) => Answer = () => 'stored';
-  readonly frames: ProduceRequest[] = [];
-  readonly queues = new Map<number, string[]>();
-  readonly #sequences = new Map<string, { next: number; offsets: number[] }>();
-  #streams = new Set<StreamListener<Buffer>>();
-
-  open(listener: StreamListener<Buffer>): ByteStream {
-    const buffered: Buffer[] = [];
-    let connected = false;
-    if (!this.blackHole) {
-      setImmediate(() => {
-        if (!this.up) listener.ended(new MqError('UNAVAILABLE', 'connection refused'));
-        else {
-          connected = true;
-          this.#streams.add(listener);
-          listener.connected?.();
-          for (const bytes of buffered) this.#take(bytes, listener);
-        }
-      });
-    }
-    return {
-      write: (bytes) => {
-        if (connected) this.#take(bytes, listener);
-        else buffered.push(bytes);
-        return true;
-      },
-      end: () => this.#streams.delete(listener),
-      cancel: () => this.#streams.delete(listener),
-    };
-  }
-
-  #take(bytes: Buffer, listener: StreamListener<Buffer>): void {
-    const frame = fromBinary(ProduceRequestSchema, bytes);
-    this.frames.push(frame);
-    const answer = this.answer(frame);
-    if (answer === 'silence') return;
-    const outcome = answer === 'stored' ? this.#store(frame) : answer;
-    const response = create(ProduceResponseSchema, {
-      outcomes: [{ frameId: frame.frameId, queueId: frame.queueId ?? 0, ...outcome }],
-    });
-    const answered = Buffer.from(toBinary(ProduceResponseSchema, response));
-    setImmediate(() => {
-      if (this.#streams.has(listener)) listener.message(answered);
-    });
-  }
-
-  #store(frame: ProduceRequest): { reason: string } | { baseOffset: bigint } {
-    const queueId = frame.queueId ?? 0;
-    const queue = this.queues.get(queueId) ?? [];
-    this.queues.set(queueId, queue);
-    const key = `${frame.producerId} ${queueId}`;
-    const known = this.#sequences.get(key) ?? { next: 0, offsets: [] };
-    this.#sequences.set(key, known);
-    const sequence = Number(frame.sequence);
-    if (sequence > known.next) return { reason: 'SEQUENCE_GAP' };
-    for (const [i, { body }] of frame.messages.entries()) {
-      if (sequence + i < known.next) continue;
-      known.offsets.push(queue.length);
-      known.next++;
-      queue.push(Buffer.from(body).toString());
-    }
-    return { baseOffset: BigInt(known.offsets[sequence] as number) };
-  }
-
-  breakOff(): void {
-    const streams = [...this.#streams];
-    this.#streams.clear();
-    for (const stream of streams) stream.ended(new MqError('UNAVAILABLE', 'connection lost'));
-  }
-
-  /** Everything that is stored, in the order of queues. */
-  get bodies(): string[] {
-    return [...this.queues.values()].flat();
-  }
-}
+import { FakeBroker, producerOf } from './transport/testing/fake-broker.ts';
 
 let clock: ManualClock;
 let routes: FakeRoutes;
@@ -107,22 +16,8 @@ let b: FakeBroker;
 let moved: FakeBroker;
 
 function newProducer(options: ProducerOptions = {}): Producer {
-  const brokers: Record<string, FakeBroker> = { 'a:1': a, 'b:1': b, 'a:2': moved };
-  const channels = {
-    get: (address: string) => ({
-      address,
-      bytes: (_method: unknown, listener: StreamListener<Buffer>) =>
-        brokers[address]?.open(listener),
-    }),
-  };
-  const told = new Events();
-  told.listen((event) => events.push(event));
-  return new Producer(options, {
-    routes: routes.routes,
-    channels: channels as unknown as Channels,
-    clock,
-    events: told,
-  });
+  const brokers = { 'a:1': a, 'b:1': b, 'a:2': moved };
+  return producerOf(brokers, { routes: routes.routes, clock, events }, options);
 }
 
 /** The code of the error that a promise fails with. */
@@ -401,38 +296,23 @@ describe('a refusal', () => {
     expect(await passing(producer.send('one', { body: 'y' }))).toMatchObject({ offset: 0 });
   });
 
+  test('that means that it was stored before says so, and not to send it again', async () => {
+    const producer = newProducer();
+    await passing(producer.send('one', { body: 'x' }));
+    a.answer = () => ({ reason: 'SEQUENCE_TOO_OLD' });
+    const failure = await passing(producer.send('one', { body: 'y' }).catch((e: unknown) => e));
+    expect(failure).toMatchObject({ code: 'ALREADY_STORED', retryable: false });
+    expect((failure as Error).message).toMatch(/is stored.*do not send it again/);
+    producer.sendOneWay('one', { body: 'z' });
+    await clock.advance(10);
+    expect(producer.oneWayFailures).toBe(0);
+    expect(new Set(a.frames.map(({ producerId }) => producerId)).size).toBe(1);
+  });
+
   test('for good is told at once', async () => {
     const producer = newProducer();
     a.answer = () => ({ reason: 'TOPIC_NOT_FOUND' });
     expect(await passing(codeOf(producer.send('one', { body: 'x' })), 100)).toBe('TOPIC_NOT_FOUND');
-  });
-});
-
-describe('order', () => {
-  test('of one key holds when there is no room, and when the route is still looked for', async () => {
-    const producer = newProducer({ inFlightBytesMax: 2000 });
-    const bodies = Array.from({ length: 500 }, (_, i) => `m${i}`);
-    const sent: Promise<Receipt>[] = [];
-    for (const [i, body] of bodies.entries()) {
-      sent.push(producer.send('four', { body, orderingKey: 'k' }));
-      if (i % 7 === 0) await turn();
-    }
-    const receipts = await passing(Promise.all(sent));
-    expect(new Set(receipts.map(({ broker, queueId }) => `${broker} ${queueId}`)).size).toBe(1);
-    expect([...a.bodies, ...b.bodies]).toEqual(bodies);
-  });
-
-  test('of one queue holds after refusals', async () => {
-    const producer = newProducer();
-    let refuse = 5;
-    a.answer = () => (refuse-- > 0 ? { reason: 'OVERLOADED' } : 'stored');
-    const bodies = Array.from({ length: 1000 }, (_, i) => `m${i}`);
-    await passing(
-      Promise.all(
-        bodies.map((body) => producer.send('two', { body, queue: { broker: 'a', queueId: 0 } })),
-      ),
-    );
-    expect(a.bodies).toEqual(bodies);
   });
 });
 
@@ -551,38 +431,6 @@ describe('close', () => {
     await passing(producer.close({ drainMs: 200 }), 500);
     expect(await sent).toBe('OUTCOME_UNKNOWN');
     expect(clock.pending).toBe(0);
-  });
-});
-
-describe('whole frames', () => {
-  test('are stored, and a refusal does not stop those that come later', async () => {
-    const producer = newProducer();
-    const frames = await passing(producer.frames('one'));
-    const write = (body: string): Promise<string> => {
-      const frame = frames.encode([Buffer.from(body)]);
-      return new Promise((resolve) => {
-        frames.write(frame, (error) => resolve(error?.code ?? 'stored'));
-      });
-    };
-    let refuse = 1;
-    a.answer = () => (refuse-- > 0 ? { reason: 'DISK_FULL' } : 'stored');
-    expect(await passing(Promise.all([write('a'), write('b')]))).toEqual([
-      'DISK_FULL',
-      'SEQUENCE_GAP',
-    ]);
-    expect(await passing(write('c'))).toBe('stored');
-  });
-
-  test('that have no answer when the producer is closed are told as unknown', async () => {
-    const producer = newProducer();
-    const frames = await passing(producer.frames('one'));
-    a.answer = () => 'silence';
-    const code = new Promise((resolve) => {
-      frames.write(frames.encode([Buffer.from('x')]), (error) => resolve(error?.code));
-    });
-    await clock.advance(10);
-    await passing(producer.close());
-    expect(await code).toBe('OUTCOME_UNKNOWN');
   });
 });
 

@@ -1,7 +1,8 @@
 // Sends messages. Batches by itself, waits when too much is under way, tries again, and sends nothing twice.
 
-import { type Clock, pause, randomBelow, type Timer } from './clock.ts';
-import { abortedError, closedError, isMqError, MqError } from './errors.ts';
+import type { CallOptions } from './call-time.ts';
+import { type Clock, randomBelow, type Timer } from './clock.ts';
+import { abortedError, closedError, isMqError, MqError, noMaster } from './errors.ts';
 import type { Events } from './events.ts';
 import { FrameSender } from './frame-sender.ts';
 import type { OutgoingMessage, QueueId, Receipt, SendOutcome } from './message.ts';
@@ -10,6 +11,7 @@ import { Outgoing } from './outgoing.ts';
 import { ProduceLink } from './produce-link.ts';
 import { queueOfKey, queueOfTurn } from './queue-choice.ts';
 import { QueueSender } from './queue-sender.ts';
+import { RouteWait } from './route-wait.ts';
 import type { Routes } from './routes.ts';
 import { SendWindow } from './send-window.ts';
 import type { TopicHandle } from './topic-handle.ts';
@@ -29,15 +31,24 @@ export interface ProducerOptions {
 }
 
 /** How one message is sent. */
-export interface SendOptions {
+export interface SendOptions extends CallOptions {
   /** How long it may take, all tries included, in milliseconds. Default: the producer's. */
   readonly deadlineMs?: number;
   /** Stops waiting; a message that has left may be stored nevertheless. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** A message of a typed topic: the value instead of the body. */
 export type OutgoingValue<Value> = Omit<OutgoingMessage, 'body'> & { readonly value: Value };
+
+/** What the producer knows of a topic that it sends to. */
+interface TopicState {
+  /** Which queue is next. */
+  turn: number;
+  readonly senders: QueueSender[];
+  /** Stops hearing of the topic's route. */
+  readonly forget: () => void;
+}
 
 /** Sends messages; made by `Client.producer`. */
 export class Producer implements AsyncDisposable {
@@ -53,11 +64,11 @@ export class Producer implements AsyncDisposable {
   /** Where each broker group is, as the routes of the topics say. */
   readonly #addresses = new Map<string, string>();
   readonly #senders = new Map<string, QueueSender>();
-  /** Messages that wait for the route of their topic, in order. */
-  readonly #unrouted = new Map<string, Outgoing[]>();
-  /** By topic: which queue is next, and how to stop hearing of its route. */
-  readonly #topics = new Map<string, { turn: number; readonly forget: () => void }>();
+  readonly #topics = new Map<string, TopicState>();
   readonly #turning = new Set<string>();
+  /** Broker groups that have left a route in this turn. */
+  readonly #leaving = new Set<string>();
+  readonly #routeWait: RouteWait;
   readonly #sweep: Timer;
   readonly #closing = new AbortController();
   /** Messages without an outcome. */
@@ -77,13 +88,17 @@ export class Producer implements AsyncDisposable {
     this.#clock = modules.clock;
     this.#events = modules.events;
     this.#window = new SendWindow(this.#options.inFlightBytesMax, (item) => this.#start(item));
+    this.#routeWait = new RouteWait(
+      { routes: this.#routes, clock: this.#clock, closing: this.#closing.signal },
+      (item) => this.#window.enter(item),
+    );
     this.#sweep = this.#clock.every(SWEEP_MS, () => this.#expire(this.#clock.monotonicMs()));
   }
 
   /**
    * Sends a message; resolves when it is as durable as its broker demands. Throws MqError: the broker's reasons
    * (TOPIC_NOT_FOUND, BODY_TOO_LARGE, DISK_FULL, …), DEADLINE_EXCEEDED or BROKER_UNREACHABLE (not stored),
-   * OUTCOME_UNKNOWN.
+   * OUTCOME_UNKNOWN, and ALREADY_STORED: stored, but where is not known any more.
    */
   send(topic: string, message: OutgoingMessage, options?: SendOptions): Promise<Receipt>;
   send<Value>(
@@ -124,6 +139,7 @@ export class Producer implements AsyncDisposable {
   ): void {
     const name = typeof topic === 'string' ? topic : topic.name;
     this.#sendTo(topic, message, {}).catch((error: Error) => {
+      if (isMqError(error, 'ALREADY_STORED')) return;
       this.oneWayFailures++;
       this.#events.emit({ type: 'sendFailed', topic: name, error });
     });
@@ -132,15 +148,19 @@ export class Producer implements AsyncDisposable {
   /**
    * For those who send so much that a promise for each message is too dear: sends whole frames to the queues of
    * a topic by turns.
+   *
+   * @param options how long finding them may take
    */
-  async frames(topic: string): Promise<FrameSender> {
+  async frames(topic: string, options: SendOptions = {}): Promise<FrameSender> {
     if (this.#closed !== undefined) throw closedError('producer');
-    const { deadlineMs } = this.#options;
-    const { queues } = await this.#routes.find(topic, { deadlineMs }, true);
+    const { deadlineMs = this.#options.deadlineMs, signal } = options;
+    const { queues } = await this.#routes.find(topic, { deadlineMs, signal }, true);
+    if (queues.length === 0) throw noMaster(topic);
     this.#topic(topic);
     return new FrameSender(
       topic,
       queues.map((queue) => ({ ...queue, link: this.#frameLink(queue) })),
+      { deadlineMs: this.#options.deadlineMs },
       this.#clock,
     );
   }
@@ -172,65 +192,27 @@ export class Producer implements AsyncDisposable {
       if (--this.#open === 0) this.#idle?.();
     });
     this.#open++;
-    const unrouted = this.#unrouted.get(topic);
-    if (unrouted !== undefined) unrouted.push(item);
-    else if ((this.#routes.known(topic)?.queues.length ?? 0) > 0) this.#window.enter(item);
-    else {
-      const items = [item];
-      this.#unrouted.set(topic, items);
-      void this.#findRoute(topic, items);
-    }
+    if (!this.#routeWait.takes(item)) this.#window.enter(item);
     return item.receipt;
-  }
-
-  /** Finds a topic's route for as long as messages wait for it, and then lets them in, in order. */
-  async #findRoute(topic: string, items: Outgoing[]): Promise<void> {
-    const { signal } = this.#closing;
-    for (;;) {
-      const waiting = items.filter(({ done }) => !done);
-      const untilMs = waiting.reduce((latest, item) => Math.max(latest, item.untilMs), 0);
-      const leftMs = untilMs - this.#clock.monotonicMs();
-      if (waiting.length === 0 || leftMs <= 0) break;
-      try {
-        await this.#routes.find(topic, { deadlineMs: leftMs, signal }, true);
-        break;
-      } catch (error) {
-        const failure = isMqError(error) ? error : new MqError('UNKNOWN', String(error));
-        for (const item of items) {
-          if (failure.retryable) item.refusal = failure;
-          else item.failed(failure);
-        }
-        await pause(this.#clock, RETRY_MS, signal);
-      }
-    }
-    this.#unrouted.delete(topic);
-    const found = this.#routes.known(topic) !== undefined;
-    for (const item of items) {
-      if (found) this.#window.enter(item);
-      else item.failed(item.refusal ?? noRoute(topic));
-    }
   }
 
   /** A message is let in: chooses its queue and hands it over. */
   #start(item: Outgoing): void {
     try {
       const route = this.#routes.known(item.topic);
-      if (route === undefined || route.queues.length === 0) {
-        throw new MqError('NO_BROKER', `no broker serves topic ${item.topic} now`, {
-          retryable: true,
-        });
-      }
-      this.#sender(item.topic, this.#choose(route, item.message)).add(item);
+      if (route === undefined) throw noMaster(item.topic);
+      this.#sender(route, this.#choose(route, item.message)).add(item);
     } catch (error) {
       item.failed(isMqError(error) ? (error as MqError) : selectorFailed(error));
     }
   }
 
-  #choose({ topic, queues }: Route, message: OutgoingMessage): RouteQueue {
+  /** The queue of a message; its broker group may be away, when the message has to go there or there is no other. */
+  #choose({ topic, queues, places }: Route, message: OutgoingMessage): RouteQueue {
     if (message.queue !== undefined) {
       const wanted: QueueId =
-        typeof message.queue === 'function' ? message.queue(queues) : message.queue;
-      const queue = queues.find(
+        typeof message.queue === 'function' ? message.queue(places) : message.queue;
+      const queue = places.find(
         ({ broker, queueId }) => broker === wanted.broker && queueId === wanted.queueId,
       );
       if (queue !== undefined) return queue;
@@ -240,7 +222,7 @@ export class Producer implements AsyncDisposable {
       );
     }
     if (message.orderingKey !== undefined && message.orderingKey !== '') {
-      return queueOfKey(queues, message.orderingKey);
+      return queueOfKey(places, message.orderingKey);
     }
     const state = this.#topic(topic);
     // Messages of one run of code stay together, as one frame; the next run takes the next queue.
@@ -252,35 +234,59 @@ export class Producer implements AsyncDisposable {
       });
     }
     return queueOfTurn(
-      queues,
+      queues.length > 0 ? queues : places,
       state.turn,
       ({ broker }) => this.#links.get(broker)?.avoided === true,
     );
   }
 
-  #topic(topic: string): { turn: number } {
+  #topic(topic: string): TopicState {
     let state = this.#topics.get(topic);
     if (state === undefined) {
       const forget = this.#routes.listen(topic, (route) => this.#learn(route));
-      state = { turn: randomBelow(1024), forget };
+      state = { turn: randomBelow(1024), senders: [], forget };
       this.#topics.set(topic, state);
     }
     return state;
   }
 
-  /** A broker group that has moved is written to at its new address from its next connection on. */
-  #learn({ queues }: Route): void {
+  /**
+   * A broker group that has moved is written to at its new address from its next connection on. What need not go to
+   * one that has left the route goes to others; the rest waits for it.
+   */
+  #learn({ topic, queues }: Route): void {
+    const named = new Set<string>();
     for (const { broker, address } of queues) {
+      named.add(broker);
       if (this.#addresses.has(broker)) this.#addresses.set(broker, address);
+    }
+    for (const sender of this.#topic(topic).senders) {
+      const away = !named.has(sender.broker);
+      if (sender.away && !away) sender.away = false;
+      else if (away && (!sender.away || sender.waits)) {
+        sender.away = true;
+        this.#leave(sender.broker);
+      }
     }
   }
 
-  #sender(topic: string, queue: RouteQueue): QueueSender {
+  /** Routes of many topics change together: once for all of them. */
+  #leave(broker: string): void {
+    if (this.#leaving.size === 0) {
+      queueMicrotask(() => {
+        for (const each of this.#leaving) this.#moveFrom(each);
+        this.#leaving.clear();
+      });
+    }
+    this.#leaving.add(broker);
+  }
+
+  #sender(route: Route, queue: RouteQueue): QueueSender {
+    const { topic } = route;
     const { broker, queueId } = queue;
     const key = `${topic} ${broker} ${queueId}`;
     let sender = this.#senders.get(key);
     if (sender === undefined) {
-      this.#topic(topic);
       sender = new QueueSender(
         { topic, broker, queueId },
         {
@@ -289,7 +295,9 @@ export class Producer implements AsyncDisposable {
           refusedForNow: (one) => this.#rest(one),
         },
       );
+      sender.away = !route.queues.some((one) => one.broker === broker);
       this.#senders.set(key, sender);
+      this.#topic(topic).senders.push(sender);
     }
     return sender;
   }
@@ -331,7 +339,7 @@ export class Producer implements AsyncDisposable {
   /** A broker cannot be reached: what has not left for it, and need not go there, goes to others. */
   #moveFrom(broker: string): void {
     const senders = [...this.#senders.values()].filter((sender) => sender.broker === broker);
-    if (!senders.some(({ topic }) => this.#elsewhere(topic, broker))) return;
+    if (!senders.some(({ topic, away }) => away || this.#elsewhere(topic, broker))) return;
     this.#links.get(broker)?.takeUnsent();
     for (const sender of senders) {
       this.#moveItems(sender);
@@ -349,8 +357,9 @@ export class Producer implements AsyncDisposable {
   #moveItems(sender: QueueSender): void {
     const route = this.#routes.known(sender.topic);
     for (const item of sender.takeMovable()) {
-      const queue = route === undefined ? undefined : this.#choose(route, item.message);
-      (queue === undefined ? sender : this.#sender(sender.topic, queue)).add(item);
+      const next =
+        route === undefined ? sender : this.#sender(route, this.#choose(route, item.message));
+      next.add(item);
     }
   }
 
@@ -358,11 +367,7 @@ export class Producer implements AsyncDisposable {
     for (const item of this.#window.waiting()) {
       if (item.untilMs <= nowMs) item.failed(noRoom());
     }
-    for (const [topic, items] of this.#unrouted) {
-      for (const item of items) {
-        if (item.untilMs <= nowMs) item.failed(item.refusal ?? noRoute(topic));
-      }
-    }
+    this.#routeWait.expire(nowMs);
     for (const sender of this.#senders.values()) sender.expire(nowMs);
     for (const link of this.#links.values()) link.forgetAbandoned();
   }
@@ -395,14 +400,6 @@ export class Producer implements AsyncDisposable {
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }
-}
-
-function noRoute(topic: string): MqError {
-  return new MqError(
-    'DEADLINE_EXCEEDED',
-    `the route of topic ${topic} was not found before the deadline; check the name servers, or allow more time`,
-    { retryable: true },
-  );
 }
 
 function noRoom(): MqError {

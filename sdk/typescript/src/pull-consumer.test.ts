@@ -1,10 +1,13 @@
 import { create, toBinary } from '@bufbuild/protobuf';
 import { PullResponseSchema } from '@ternmq/proto/gen/ternmq/broker/v1/broker_pb';
 import { beforeEach, describe, expect, test } from 'vitest';
+import type { CallOptions } from './call-time.ts';
+import { MqError } from './errors.ts';
 import { PullConsumer, type TopicQueue } from './pull-consumer.ts';
 import { FakeChannel } from './testing/fake-channel.ts';
 import { FakeRoutes } from './testing/fake-routes.ts';
 import { ManualClock } from './testing/manual-clock.ts';
+import type { CallLimits } from './transport/channel.ts';
 import type { Channels } from './transport/channels.ts';
 
 interface PullCall {
@@ -20,6 +23,8 @@ let consumer: PullConsumer;
 /** Messages in each queue. */
 let counts: number[];
 let commits: { offsets: { queueId: number; offset: bigint }[] }[];
+/** How long each call to the broker might take. */
+let limits: CallLimits[];
 const queue = (queueId: number): TopicQueue => ({ topic: 'one', broker: 'a', queueId });
 
 async function pull({ queueId, offset, messagesMax, waitMs }: PullCall): Promise<Buffer> {
@@ -45,7 +50,10 @@ beforeEach(async () => {
   channel = new FakeChannel('a:1');
   counts = [0, 0];
   commits = [];
-  channel.answer = async (method, request) => {
+  limits = [];
+  channel.answer = async (method, request, given) => {
+    limits.push(given);
+    if (given.signal?.aborted) throw new MqError('ABORTED', 'aborted');
     if (method === 'Pull') return pull(request as PullCall);
     if (method === 'QueryOffset') return { offsets: [{ queueId: 0, offset: 1n }] };
     commits.push(request as (typeof commits)[number]);
@@ -151,5 +159,43 @@ describe('iterating', () => {
     consumer.close();
     expect((await clock.until(again)).done).toBe(true);
     await expect(consumer.poll()).rejects.toMatchObject({ code: 'CLOSED' });
+  });
+});
+
+describe('a call', () => {
+  const everyCall = (options: CallOptions): Record<string, Promise<unknown>> => ({
+    assign: consumer.assign([{ ...queue(0), offset: 0 }], options),
+    assignTopic: consumer.assignTopic('one', 'first', options),
+    seek: consumer.seek(queue(0), 'last', options),
+    commit: consumer.commit('g', options),
+    seekToCommitted: consumer.seekToCommitted('g', options),
+  });
+
+  test('ends with its signal', async () => {
+    for (const call of Object.values(everyCall({ signal: AbortSignal.abort() }))) {
+      await expect(call).rejects.toMatchObject({ code: 'ABORTED' });
+    }
+    expect(limits).toEqual([]);
+  });
+
+  test('takes no longer than it was told', async () => {
+    channel.answer = async (_method, _request, given) => {
+      limits.push(given);
+      return { offsets: [], queues: [] };
+    };
+    const { signal } = new AbortController();
+    await Promise.all(Object.values(everyCall({ deadlineMs: 1234, signal })));
+    expect(limits).toHaveLength(4);
+    for (const given of limits) expect(given).toEqual({ deadlineMs: 1234, signal });
+  });
+
+  test('for messages ends soon after its time when the broker does not answer', async () => {
+    const slow = new MqError('DEADLINE_EXCEEDED', 'too slow', { retryable: true });
+    channel.answer = (_method, _request, { deadlineMs }) =>
+      new Promise((_resolve, reject) => {
+        clock.setTimer(deadlineMs, () => reject(slow));
+      });
+    expect(await clock.until(consumer.poll({ waitMs: 1000 }))).toEqual([]);
+    expect(clock.monotonicMs()).toBeLessThanOrEqual(6100);
   });
 });

@@ -1,8 +1,8 @@
 // Reads queues by offset, with the offsets in the application's hands. Changes nothing on the broker, but for offsets
 // that are committed for a group.
 
-import type { Clock } from './clock.ts';
-import { pause } from './clock.ts';
+import { type CallOptions, CallTime } from './call-time.ts';
+import { type Clock, pause } from './clock.ts';
 import { abortedError, closedError, isMqError, MqError } from './errors.ts';
 import type { QueueId, StartPoint } from './message.ts';
 import { ReceivedMessage } from './received-message.ts';
@@ -13,7 +13,7 @@ import { broker } from './transport/methods.ts';
 import { targetOf } from './transport/subscription-opening.ts';
 import { readPull } from './wire/delivery.ts';
 
-const FIND_MS = 5000;
+/** What a broker's answer may take beyond the time that it shall wait, in milliseconds. */
 const CALL_MS = 5000;
 const LONG_POLL_MS = 5000;
 const RETRY_MS = 200;
@@ -41,9 +41,12 @@ interface Position {
 export interface PollOptions {
   /** Most messages. Default: 32. */
   readonly max?: number;
-  /** How long to wait for the first one, in milliseconds. Default: 5,000. */
+  /**
+   * How long to wait for the first one, in milliseconds; brokers that do not answer can take 5 s more. Default: 5,000.
+   */
   readonly waitMs?: number;
-  readonly signal?: AbortSignal;
+  /** Ends the call early, with the error ABORTED. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** Reads queues by offset; made by `Client.pullConsumer`. */
@@ -68,11 +71,15 @@ export class PullConsumer implements AsyncDisposable {
   }
 
   /** Reads these queues from these offsets, and no others any more. */
-  async assign(queues: readonly (TopicQueue & { readonly offset: number })[]): Promise<void> {
+  async assign(
+    queues: readonly (TopicQueue & { readonly offset: number })[],
+    options: CallOptions = {},
+  ): Promise<void> {
+    const time = new CallTime(this.#clock, options);
     const found = await Promise.all(
       queues.map(async ({ topic, broker: name, queueId, offset }) => ({
         queue: { topic, broker: name, queueId },
-        address: await this.#address({ topic, broker: name, queueId }),
+        address: await this.#address({ topic, broker: name, queueId }, time),
         offset,
         paused: false,
       })),
@@ -85,20 +92,18 @@ export class PullConsumer implements AsyncDisposable {
   async assignTopic<Value>(
     topic: string | TopicHandle<Value>,
     from: StartPoint = 'first',
+    options: CallOptions = {},
   ): Promise<TopicQueue[]> {
+    const time = new CallTime(this.#clock, options);
     const name = typeof topic === 'string' ? topic : topic.name;
     if (typeof topic !== 'string') this.#handles.set(name, topic as TopicHandle<unknown>);
-    const { queues } = await this.#routes.find(name, { deadlineMs: FIND_MS });
+    const { queues } = await this.#routes.find(name, time);
     const addresses = new Map(queues.map((queue) => [queue.broker, queue.address]));
     const assigned: TopicQueue[] = [];
     for (const [brokerName, address] of addresses) {
       const { offsets } = await this.#channels
         .get(address)
-        .unary(
-          broker.queryOffset,
-          { topic: name, target: targetOf(from) },
-          { deadlineMs: CALL_MS },
-        );
+        .unary(broker.queryOffset, { topic: name, target: targetOf(from) }, time);
       for (const { queueId, offset } of offsets) {
         const queue = { topic: name, broker: brokerName, queueId };
         const position = { queue, address, offset: Number(offset), paused: false };
@@ -120,9 +125,12 @@ export class PullConsumer implements AsyncDisposable {
   }
 
   /** Reads on from an offset, or from a place in the queue. */
-  async seek(queue: TopicQueue, to: number | StartPoint): Promise<void> {
+  async seek(queue: TopicQueue, to: number | StartPoint, options: CallOptions = {}): Promise<void> {
     const position = this.#position(queue);
-    position.offset = typeof to === 'number' ? to : await this.#offsetAt(position, to);
+    position.offset =
+      typeof to === 'number'
+        ? to
+        : await this.#offsetAt(position, to, new CallTime(this.#clock, options));
   }
 
   /** Does not read these queues until `resume`. */
@@ -141,6 +149,8 @@ export class PullConsumer implements AsyncDisposable {
     const untilMs = this.#clock.monotonicMs() + waitMs;
     const closing = this.#closing.signal;
     const either = signal === undefined ? closing : AbortSignal.any([signal, closing]);
+    if (closing.aborted) throw closedError('pull consumer');
+    const time = new CallTime(this.#clock, { deadlineMs: waitMs + CALL_MS, signal: either });
     for (;;) {
       if (closing.aborted) throw closedError('pull consumer');
       if (signal?.aborted) throw abortedError(signal);
@@ -151,12 +161,13 @@ export class PullConsumer implements AsyncDisposable {
       // All queues are asked at once without waiting; only when none has anything one of them is waited on.
       for (let step = 0; step < active.length; step++) {
         const position = active[this.#turn++ % active.length] as Position;
-        const messages = await this.#read<Value>(position, max, 0, either);
+        const messages = await this.#read<Value>(position, max, 0, time);
         if (messages.length > 0) return messages;
+        if (time.deadlineMs === 0) return [];
       }
       const leftMs = untilMs - this.#clock.monotonicMs();
       if (leftMs <= 0) return [];
-      const messages = await this.#waitForAny<Value>(active, max, leftMs, either);
+      const messages = await this.#waitForAny<Value>(active, max, leftMs, time);
       if (messages.length > 0) return messages;
       if (this.#clock.monotonicMs() >= untilMs) return [];
     }
@@ -167,17 +178,18 @@ export class PullConsumer implements AsyncDisposable {
     active: readonly Position[],
     max: number,
     waitMs: number,
-    signal: AbortSignal,
+    { deadlineMs, signal }: CallTime,
   ): Promise<ReceivedMessage<Value>[]> {
     const won = new AbortController();
-    const either = AbortSignal.any([signal, won.signal]);
+    const signals = signal === undefined ? [won.signal] : [signal, won.signal];
+    const time = new CallTime(this.#clock, { deadlineMs, signal: AbortSignal.any(signals) });
     let first: ReceivedMessage<Value>[] = [];
     await Promise.all(
       active.map(async (position) => {
         const wait = Math.min(LONG_POLL_MS, waitMs);
         // The position moves only for the winner.
         const before = position.offset;
-        const messages = await this.#read<Value>(position, max, wait, either).catch((error) => {
+        const messages = await this.#read<Value>(position, max, wait, time).catch((error) => {
           if (won.signal.aborted) return [];
           throw error;
         });
@@ -196,7 +208,7 @@ export class PullConsumer implements AsyncDisposable {
     position: Position,
     max: number,
     waitMs: number,
-    signal: AbortSignal,
+    time: CallTime,
   ): Promise<ReceivedMessage<Value>[]> {
     const { queue, offset } = position;
     const { topic, queueId, broker: brokerName } = queue;
@@ -213,13 +225,13 @@ export class PullConsumer implements AsyncDisposable {
           waitMs: Math.floor(waitMs),
           tags: this.#options.tags ?? '',
         },
-        { deadlineMs: waitMs + CALL_MS, signal },
+        time.atMost(waitMs + CALL_MS),
       );
     } catch (error) {
       if (!isMqError(error) || !error.retryable) throw error;
       // The broker is away: it may come back, or elsewhere.
-      await pause(this.#clock, RETRY_MS, signal);
-      position.address = await this.#address(queue).catch(() => position.address);
+      await pause(this.#clock, Math.min(RETRY_MS, time.deadlineMs), time.signal);
+      position.address = await this.#address(queue, time).catch(() => position.address);
       return [];
     }
     // Meanwhile the application may have moved the position, stopped the queue or taken it away: then nothing was read.
@@ -237,7 +249,7 @@ export class PullConsumer implements AsyncDisposable {
    * behind the message that was given last, so that `commit` in the loop keeps what was worked on, and no more.
    */
   async *messages<Value = unknown>(
-    options: { readonly signal?: AbortSignal } = {},
+    options: Pick<PollOptions, 'signal'> = {},
   ): AsyncGenerator<ReceivedMessage<Value>> {
     const over = (): boolean => this.#closing.signal.aborted || options.signal?.aborted === true;
     while (!over()) {
@@ -271,7 +283,8 @@ export class PullConsumer implements AsyncDisposable {
   }
 
   /** Keeps the positions of a topic's queues, as progress of a group, on the brokers. */
-  async commit(group: string): Promise<void> {
+  async commit(group: string, options: CallOptions = {}): Promise<void> {
+    const time = new CallTime(this.#clock, options);
     const commits = new Map<string, { address: string; topic: string; offsets: Position[] }>();
     for (const position of this.#positions.values()) {
       const key = `${position.queue.topic} ${position.address}`;
@@ -290,19 +303,20 @@ export class PullConsumer implements AsyncDisposable {
       }));
       await this.#channels
         .get(address)
-        .unary(broker.commitOffset, { group, topic, offsets: list }, { deadlineMs: CALL_MS });
+        .unary(broker.commitOffset, { group, topic, offsets: list }, time);
     }
   }
 
   /** Reads on where a group's progress stands; queues without progress stay where they are. */
-  async seekToCommitted(group: string): Promise<void> {
+  async seekToCommitted(group: string, options: CallOptions = {}): Promise<void> {
+    const time = new CallTime(this.#clock, options);
     const topics = new Set([...this.#positions.values()].map(({ queue }) => queue.topic));
     for (const topic of topics) {
       const positions = [...this.#positions.values()].filter(({ queue }) => queue.topic === topic);
       for (const address of new Set(positions.map((one) => one.address))) {
         const { queues } = await this.#channels
           .get(address)
-          .unary(broker.getOffset, { group, topic }, { deadlineMs: CALL_MS })
+          .unary(broker.getOffset, { group, topic }, time)
           .catch((error: unknown) => {
             if (isMqError(error, 'GROUP_NOT_FOUND')) return { queues: [] };
             throw error;
@@ -317,16 +331,16 @@ export class PullConsumer implements AsyncDisposable {
     }
   }
 
-  async #offsetAt({ queue, address }: Position, to: StartPoint): Promise<number> {
+  async #offsetAt({ queue, address }: Position, to: StartPoint, time: CallTime): Promise<number> {
     const { topic, queueId } = queue;
     const { offsets } = await this.#channels
       .get(address)
-      .unary(broker.queryOffset, { topic, queueId, target: targetOf(to) }, { deadlineMs: CALL_MS });
+      .unary(broker.queryOffset, { topic, queueId, target: targetOf(to) }, time);
     return Number(offsets[0]?.offset ?? 0n);
   }
 
-  async #address({ topic, broker: name, queueId }: TopicQueue): Promise<string> {
-    const { queues } = await this.#routes.find(topic, { deadlineMs: FIND_MS });
+  async #address({ topic, broker: name, queueId }: TopicQueue, time: CallTime): Promise<string> {
+    const { queues } = await this.#routes.find(topic, time);
     const queue = queues.find((one) => one.broker === name && one.queueId === queueId);
     if (queue !== undefined) return queue.address;
     throw new MqError(

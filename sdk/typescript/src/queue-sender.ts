@@ -5,10 +5,12 @@
 //
 // While a frame is in flight, what comes meanwhile waits for its outcome or for a full frame, so that a lone message
 // leaves at once and many travel together. Sequences run without a gap; after a refusal, or when the fate of a frame
-// stays unknown, the sender waits until nothing is in flight and goes on under a new producer id.
+// stays unknown, the sender waits until nothing is in flight and goes on under a new producer id. While the topic's
+// route does not name the queue's broker group, nothing new leaves: what must go there waits for it to come back.
 
 import { randomInt } from 'node:crypto';
 import { MqError } from './errors.ts';
+import { expiredError, refusalError, wasStored } from './frame-fate.ts';
 import { messageId } from './message-id.ts';
 import type { Outgoing } from './outgoing.ts';
 import type { LinkFrame, ProduceLink } from './produce-link.ts';
@@ -20,15 +22,6 @@ const FRAME_MESSAGES_MAX = 256;
 const FRAME_BYTES_MAX = 256 << 10;
 /** Most frames in flight for one queue: the broker remembers the offsets of so many. */
 const FRAMES_MAX = 512;
-/** Refusals after which trying again, soon or elsewhere, may help. */
-const RETRYABLE = new Set([
-  'DISK_FULL',
-  'NOT_READY',
-  'NOT_MASTER',
-  'OVERLOADED',
-  'LOG_FAILED',
-  'INTERNAL',
-]);
 /** Refusals that one message of a frame may bring on all. */
 const ONE_IS_BAD = new Set([
   'BODY_EMPTY',
@@ -73,6 +66,8 @@ export class QueueSender {
   #refused = false;
   /** Nothing leaves until `retry`. */
   #resting = false;
+  /** The route does not name the broker group now. */
+  #away = false;
   #scheduled = false;
 
   constructor(
@@ -89,6 +84,21 @@ export class QueueSender {
     this.link = modules.link;
     this.#nowMs = modules.nowMs;
     this.#refusedForNow = modules.refusedForNow;
+  }
+
+  /** The topic's route does not name the queue's broker group: nothing new leaves until it does. */
+  get away(): boolean {
+    return this.#away;
+  }
+
+  set away(away: boolean) {
+    this.#away = away;
+    if (!away) this.#flush(false);
+  }
+
+  /** Messages wait here that are in no frame on its way. */
+  get waits(): boolean {
+    return this.#pending.length > 0 || this.#requeued.length > 0;
   }
 
   /** Sends a message with the next frame. */
@@ -116,7 +126,7 @@ export class QueueSender {
   /** Sends what is pending; while something is in flight only full frames. */
   #flush(fullOnly: boolean): void {
     while (!this.#draining && !this.#resting && this.#flights.length < FRAMES_MAX) {
-      if (this.#pending.length === 0) return;
+      if (this.#away || this.#pending.length === 0) return;
       if (!this.#full && (fullOnly || this.#flights.length > 0)) return;
       this.#sendFrame();
     }
@@ -165,6 +175,8 @@ export class QueueSender {
     this.#flights.splice(this.#flights.indexOf(flight), 1);
     if (outcome.reason === '') {
       this.#stored(flight, outcome);
+    } else if (wasStored(outcome.reason)) {
+      for (const item of flight.items) item.failed(refusalError(outcome.reason, outcome.message));
     } else {
       this.#draining = true;
       for (const item of flight.items) this.#refuse(item, flight.items.length > 1, outcome);
@@ -215,17 +227,18 @@ export class QueueSender {
 
   #refuse(item: Outgoing, together: boolean, { reason, message }: Outcome): void {
     if (item.done) return;
+    const error = refusalError(reason, message);
     if (together && ONE_IS_BAD.has(reason)) {
       item.alone = true;
       this.#requeued.push(item);
     } else if (reason === 'SEQUENCE_GAP') {
       this.#requeued.push(item);
-    } else if (RETRYABLE.has(reason)) {
-      item.refusal = new MqError(reason, message, { retryable: true });
+    } else if (error.retryable) {
+      item.refusal = error;
       this.#refused = true;
       this.#requeued.push(item);
     } else {
-      item.failed(new MqError(reason, message));
+      item.failed(error);
     }
   }
 
@@ -253,25 +266,9 @@ export class QueueSender {
   }
 
   #expired(item: Outgoing, left: boolean): void {
-    const { lastError } = this.link;
-    if (left) {
-      item.failed(
-        new MqError(
-          'OUTCOME_UNKNOWN',
-          'the broker has not answered before the deadline: the message may be stored or not; ' +
-            'sending it again may store it twice',
-          lastError === undefined ? {} : { cause: lastError },
-        ),
-      );
-      return;
-    }
-    item.failed(
-      item.refusal ??
-        lastError ??
-        new MqError('DEADLINE_EXCEEDED', 'the message could not be sent before its deadline', {
-          retryable: true,
-        }),
-    );
+    if (left) item.failed(expiredError(true, this.link.lastError));
+    else if (this.#away) item.failed(brokerAway(this.broker));
+    else item.failed(item.refusal ?? expiredError(false, this.link.lastError));
   }
 
   /** Gives back what has never left and may go elsewhere; only after the link's `takeUnsent`. */
@@ -288,4 +285,13 @@ export class QueueSender {
     this.#pendingBytes = this.#pending.reduce((sum, { bytes }) => sum + bytes, 0);
     return items.filter(({ pinned }) => !pinned);
   }
+}
+
+function brokerAway(broker: string): MqError {
+  return new MqError(
+    'BROKER_UNREACHABLE',
+    `no broker of broker group ${broker} takes messages now, and what belongs to one of its queues goes nowhere ` +
+      'else: start its master, or allow more time',
+    { retryable: true },
+  );
 }

@@ -84,7 +84,13 @@ beforeEach(() => {
   consumer = new Consumer(
     'g',
     {},
-    { routes: routes.routes, channels: channels as unknown as Channels, clock, events: told },
+    {
+      routes: routes.routes,
+      channels: channels as unknown as Channels,
+      clock,
+      events: told,
+      clientId: 'test',
+    },
   );
 });
 

@@ -21,6 +21,11 @@ let events: ClientEvent[];
 let servers: { channel: FakeChannel; failure: MqError | undefined; asked: number }[];
 let known: Record<string, Record<string, number>>;
 let routes: Routes;
+/** The masters that name servers know. */
+let brokers: Record<string, BrokerState>;
+/** What brokers were sent, and what they say to it. */
+let sent: { address: string; topic: string; queueId: number }[];
+let send: () => Promise<never>;
 
 const away = new MqError('UNAVAILABLE', 'connection refused', { retryable: true });
 const warmingUp = new MqError('WARMING_UP', 'soon', { retryable: true });
@@ -48,20 +53,35 @@ function tell(index: number, ...list: ReturnType<typeof routeOf>[]): void {
   watch?.listener.message(create(WatchRoutesResponseSchema, { routes: list }));
 }
 
+function brokerAt(address: string): FakeChannel {
+  const channel = new FakeChannel(address);
+  channel.answer = (_method, request) => {
+    const { topic, queueId } = request as (typeof sent)[number];
+    sent.push({ address, topic, queueId });
+    return send();
+  };
+  return channel;
+}
+
 const shape = ({ queues }: Route): string[] => queues.map((one) => `${one.broker} ${one.queueId}`);
 
 beforeEach(() => {
   clock = new ManualClock();
   events = [];
   known = { orders: { b: 1, a: 2 } };
+  brokers = { b: BrokerState.LIVE, a: BrokerState.LIVE };
+  sent = [];
+  send = () => Promise.reject(new Error('nothing is sent here'));
   servers = ['n1:1', 'n2:1'].map((address) => {
     const server = { channel: new FakeChannel(address), failure: undefined, asked: 0 };
     server.channel.answer = async (method, request) => {
       server.asked++;
       if (server.failure !== undefined) throw server.failure;
       if (method === 'DescribeCluster') {
-        const brokers = [{ broker: routeOf('', { a: 1 }).groups[0]?.brokers[0] as never }];
-        return create(DescribeClusterResponseSchema, { brokers });
+        const list = Object.entries(brokers).map(([name, state]) => ({
+          broker: { ...routeOf('', { [name]: 1 }).groups[0]?.brokers[0], state },
+        }));
+        return create(DescribeClusterResponseSchema, { brokers: list });
       }
       const { topic } = request as { topic: string };
       const queues = known[topic];
@@ -73,7 +93,8 @@ beforeEach(() => {
   const told = new Events();
   told.listen((event) => events.push(event));
   const channels = {
-    get: (address: string) => servers.find(({ channel }) => channel.address === address)?.channel,
+    get: (address: string) =>
+      servers.find(({ channel }) => channel.address === address)?.channel ?? brokerAt(address),
   };
   routes = new Routes(['n1:1', 'n2:1'], {
     channels: channels as unknown as Channels,
@@ -82,8 +103,8 @@ beforeEach(() => {
   });
 });
 
-const find = (topic: string, deadlineMs = 5000, orAny = false): Promise<Route> =>
-  clock.until(routes.find(topic, { deadlineMs }, orAny));
+const find = (topic: string, deadlineMs = 5000, create = false): Promise<Route> =>
+  clock.until(routes.find(topic, { deadlineMs }, create));
 const asked = (): number => servers.reduce((sum, one) => sum + one.asked, 0);
 const watched = (): number => servers.findIndex(({ channel }) => channel.watches.length > 0);
 
@@ -122,11 +143,9 @@ describe('finding a route', () => {
     expect(clock.monotonicMs()).toBeLessThan(1100);
   });
 
-  test('of a topic that does not exist is an error, or any broker for who may create it', async () => {
+  test('of a topic that does not exist is an error', async () => {
     await expect(find('new')).rejects.toMatchObject({ code: 'TOPIC_NOT_FOUND' });
-    const route = await find('new', 5000, true);
-    expect(route).toMatchObject({ provisional: true, queues: [{ broker: 'a', queueId: 0 }] });
-    await expect(find('new')).rejects.toMatchObject({ code: 'TOPIC_NOT_FOUND' });
+    expect(sent).toEqual([]);
   });
 
   test('is given up by its signal', async () => {
@@ -135,6 +154,57 @@ describe('finding a route', () => {
     const found = routes.find('orders', { deadlineMs: 5000, signal: abort.signal });
     abort.abort();
     await expect(found).rejects.toMatchObject({ code: 'ABORTED' });
+  });
+});
+
+describe('finding the route of a topic that does not exist, to send to it', () => {
+  const found = (deadlineMs = 5000): Promise<Route> => find('new', deadlineMs, true);
+
+  test('has the first broker create it without storing anything, and brings its real queues', async () => {
+    send = async () => {
+      clock.setTimer(40, () => {
+        known.new = { a: 4 };
+      });
+      throw new MqError('QUEUE_NOT_FOUND', 'no such queue');
+    };
+    expect(shape(await found())).toEqual(['a 0', 'a 1', 'a 2', 'a 3']);
+    expect(sent).toEqual([{ address: 'a:1', topic: 'new', queueId: 0xffffffff }]);
+  });
+
+  test('passes over a broker that the name server has lost touch with', async () => {
+    brokers = { a: BrokerState.SUSPECT, b: BrokerState.LIVE };
+    send = async () => {
+      known.new = { b: 1 };
+      throw new MqError('QUEUE_NOT_FOUND', 'no such queue');
+    };
+    expect(shape(await found())).toEqual(['b 0']);
+  });
+
+  test('is an error where topics are not created automatically', async () => {
+    send = async () => {
+      throw new MqError('TOPIC_NOT_FOUND', "create it with 'tern topic create new'");
+    };
+    await expect(found()).rejects.toMatchObject({ code: 'TOPIC_NOT_FOUND' });
+    expect(sent).toHaveLength(1);
+  });
+
+  test('is an error that may pass when there is no broker, or it does not answer', async () => {
+    send = async () => {
+      throw away;
+    };
+    await expect(found()).rejects.toMatchObject({ code: 'BROKER_UNREACHABLE', retryable: true });
+    brokers = {};
+    await expect(found()).rejects.toMatchObject({ code: 'NO_BROKER', retryable: true });
+  });
+
+  test('waits for the route no longer than it was told', async () => {
+    send = async () => {
+      throw new MqError('QUEUE_NOT_FOUND', 'no such queue');
+    };
+    const failure = await found(1000).catch((error: unknown) => error);
+    expect(failure).toMatchObject({ code: 'DEADLINE_EXCEEDED', retryable: true });
+    expect(clock.monotonicMs()).toBeLessThanOrEqual(1010);
+    expect(sent).toHaveLength(1);
   });
 });
 
@@ -147,6 +217,15 @@ describe('watching routes', () => {
     tell(watched(), routeOf('orders', { a: 1 }));
     expect(changes.at(-1)).toEqual(['a 0']);
     expect(routes.known('orders')?.queues).toHaveLength(1);
+  });
+
+  test('keeps the places of a broker group that has left', async () => {
+    await find('orders');
+    await clock.advance(10);
+    tell(watched(), routeOf('orders', { a: 2 }));
+    const route = routes.known('orders') as Route;
+    expect(shape(route)).toEqual(['a 0', 'a 1']);
+    expect(shape({ ...route, queues: route.places })).toEqual(['a 0', 'a 1', 'b 0']);
   });
 
   test('keeps the last route when a name server does not know the topic', async () => {

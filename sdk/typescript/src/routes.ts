@@ -1,25 +1,26 @@
 // Where topics are. Routes are asked for once and then watched at one name server, picked at random; when it
 // fails another one is taken, and the routes known so far stay good meanwhile.
 
+import { CallTime } from './call-time.ts';
 import { BackOff, type Clock, pause, randomBelow, type Timer } from './clock.ts';
-import { abortedError, isMqError, MqError } from './errors.ts';
+import { abortedError, isMqError, MqError, noBroker } from './errors.ts';
 import type { Events } from './events.ts';
 import type { QueueId } from './message.ts';
+import { createAsIfSent } from './topic-creation.ts';
+import type { CallLimits, Channel } from './transport/channel.ts';
 import type { Channels } from './transport/channels.ts';
 import { nameserver } from './transport/methods.ts';
 import { brokerOf, type Route, type RouteBroker, routeOf } from './transport/route.ts';
 
-const QUERY_MS_MAX = 3000;
+/** How long one server is asked before another one is, in milliseconds. */
+const CALL_MS_MAX = 3000;
+/** Pauses between looks for the route of a topic that was just created, in milliseconds. */
+const CREATED_MS_MIN = 5;
+const CREATED_MS_MAX = 200;
 /** Pause in which new topics are collected before the watch is opened anew, in milliseconds. */
 const WATCH_DELAY_MS = 5;
 /** Above so many topics all of the cluster's are watched. */
 const WATCHED_TOPICS_MAX = 256;
-
-/** How long finding a route may take. */
-export interface FindOptions {
-  readonly deadlineMs: number;
-  readonly signal?: AbortSignal | undefined;
-}
 
 /** The routes of a client's topics. */
 export class Routes {
@@ -30,8 +31,6 @@ export class Routes {
   readonly #routes = new Map<string, Route>();
   /** Topics whose changes are wanted, with who wants them. */
   readonly #listeners = new Map<string, Set<(route: Route) => void>>();
-  /** Routes that are being asked for. */
-  readonly #finding = new Map<string, Promise<Route>>();
   #server: number;
   #watch: { cancel(): void } | undefined;
   /** The watch is for all topics of the cluster, because the client uses very many. */
@@ -57,63 +56,57 @@ export class Routes {
   }
 
   /**
-   * The route of a topic. Throws TOPIC_NOT_FOUND, NAMESERVER_UNREACHABLE, ABORTED.
+   * The route of a topic. Throws TOPIC_NOT_FOUND, NAMESERVER_UNREACHABLE, ABORTED; with `create` also NO_BROKER,
+   * BROKER_UNREACHABLE, and what the broker says.
    *
-   * @param orAny for producers: a topic that does not exist may be created by the broker that gets its first
-   *   message, so any broker will do
+   * @param create for producers: has a topic that does not exist created where brokers do that automatically, and
+   *   waits for its route
    */
-  find(topic: string, options: FindOptions, orAny = false): Promise<Route> {
+  async find(topic: string, limits: CallLimits, create = false): Promise<Route> {
     const known = this.#routes.get(topic);
-    if (known !== undefined && (orAny || !known.provisional)) return Promise.resolve(known);
-    const key = `${topic} ${orAny}`;
-    // Who asks for the same at the same time shares the answer.
-    let finding = this.#finding.get(key);
-    if (finding === undefined) {
-      finding = this.#query(topic, { deadlineMs: options.deadlineMs }, orAny).finally(() =>
-        this.#finding.delete(key),
-      );
-      this.#finding.set(key, finding);
+    if (known !== undefined && known.queues.length > 0) return known;
+    const time = new CallTime(this.#clock, limits);
+    const backOff = new BackOff(CREATED_MS_MIN, CREATED_MS_MAX);
+    let created = false;
+    for (;;) {
+      try {
+        return await this.#query(topic, time);
+      } catch (error) {
+        if (!create || !isMqError(error, 'TOPIC_NOT_FOUND')) throw error;
+      }
+      if (!created) {
+        await this.#create(topic, time);
+        created = true;
+      }
+      const pauseMs = backOff.next();
+      if (time.deadlineMs <= pauseMs) throw createdUnseen(topic);
+      // The broker tells its name servers at once; that takes no longer than a few turns of theirs.
+      await pause(this.#clock, pauseMs, time.signal);
     }
-    return options.signal === undefined ? finding : unlessAborted(finding, options.signal);
   }
 
-  async #query(topic: string, options: FindOptions, orAny: boolean): Promise<Route> {
-    try {
-      const { route } = await this.#ask(options, (channel, deadlineMs) =>
-        channel.unary(nameserver.queryRoute, { topic }, { ...options, deadlineMs }),
-      );
-      if (route !== undefined) return this.#take(route);
-    } catch (error) {
-      if (!orAny || !isMqError(error, 'TOPIC_NOT_FOUND')) throw error;
-    }
-    if (!orAny) throw topicNotFound(topic);
-    const brokers = await this.brokers(options);
-    const masters = brokers.filter(({ master }) => master);
-    if (masters.length === 0) {
-      throw new MqError('NO_BROKER', 'no broker is registered with the name server; start one', {
-        retryable: true,
-      });
-    }
-    const route: Route = {
-      topic,
-      provisional: true,
-      queues: masters.map(({ name, address, suspect }) => ({
-        broker: name,
-        queueId: 0,
-        address,
-        suspect,
-      })),
-    };
-    // The watch brings the real one as soon as the topic exists.
-    if (!this.#routes.has(topic)) this.#routes.set(topic, route);
-    this.#addTopic(topic);
-    return route;
+  async #query(topic: string, limits: CallLimits): Promise<Route> {
+    const { route } = await this.#ask(limits, (channel, callLimits) =>
+      channel.unary(nameserver.queryRoute, { topic }, callLimits),
+    );
+    if (route === undefined) throw topicNotFound(topic);
+    return this.#take(route);
+  }
+
+  /** All clients have a topic created at the same broker, so that it is created once. */
+  async #create(topic: string, time: CallTime): Promise<void> {
+    const masters = (await this.brokers(time))
+      .filter(({ master }) => master)
+      .sort((one, other) => (one.name < other.name ? -1 : 1));
+    const chosen = masters.find(({ suspect }) => !suspect) ?? masters[0];
+    if (chosen === undefined) throw noBroker();
+    await createAsIfSent(this.#channels.get(chosen.address), topic, time.atMost(CALL_MS_MAX));
   }
 
   /** All brokers that the name server knows. */
-  async brokers(options: FindOptions): Promise<RouteBroker[]> {
-    const { brokers } = await this.#ask(options, (channel, deadlineMs) =>
-      channel.unary(nameserver.describeCluster, {}, { ...options, deadlineMs }),
+  async brokers(limits: CallLimits): Promise<RouteBroker[]> {
+    const { brokers } = await this.#ask(limits, (channel, callLimits) =>
+      channel.unary(nameserver.describeCluster, {}, callLimits),
     );
     return brokers.flatMap(brokerOf);
   }
@@ -127,21 +120,21 @@ export class Routes {
 
   /** Asks one name server after the other until one answers or the deadline has passed. */
   async #ask<Answer>(
-    { deadlineMs, signal }: FindOptions,
-    call: (channel: ReturnType<Channels['get']>, deadlineMs: number) => Promise<Answer>,
+    limits: CallLimits,
+    call: (channel: Channel, limits: CallLimits) => Promise<Answer>,
   ): Promise<Answer> {
-    const untilMs = this.#clock.monotonicMs() + deadlineMs;
+    const time = new CallTime(this.#clock, limits);
+    const { signal } = time;
     const backOff = new BackOff(50, 1000);
     for (;;) {
-      const leftMs = untilMs - this.#clock.monotonicMs();
       const address = this.#nameservers[this.#server] as string;
       try {
-        return await call(this.#channels.get(address), Math.min(QUERY_MS_MAX, leftMs));
+        return await call(this.#channels.get(address), time.atMost(CALL_MS_MAX));
       } catch (error) {
         if (signal?.aborted) throw abortedError(signal);
         if (!isMqError(error) || !error.retryable) throw error;
         const pauseMs = backOff.next();
-        if (this.#closed || untilMs - this.#clock.monotonicMs() <= pauseMs) {
+        if (this.#closed || time.deadlineMs <= pauseMs) {
           throw error.code === 'WARMING_UP' ? error : this.#unreachable(error);
         }
         if (error.code !== 'WARMING_UP')
@@ -205,8 +198,8 @@ export class Routes {
   }
 
   #take(message: Parameters<typeof routeOf>[0]): Route {
-    const route = routeOf(message);
-    const before = this.#routes.get(route.topic);
+    const before = this.#routes.get(message.topic);
+    const route = routeOf(message, before);
     this.#routes.set(route.topic, route);
     this.#addTopic(route.topic);
     if (before === undefined || !sameQueues(before.queues, route.queues)) {
@@ -234,18 +227,18 @@ function sameQueues(one: readonly QueueId[], other: readonly QueueId[]): boolean
   );
 }
 
-function unlessAborted<Value>(promise: Promise<Value>, signal: AbortSignal): Promise<Value> {
-  return new Promise((resolve, reject) => {
-    if (signal.aborted) return reject(abortedError(signal));
-    const abort = (): void => reject(abortedError(signal));
-    signal.addEventListener('abort', abort);
-    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort));
-  });
-}
-
 function topicNotFound(topic: string): MqError {
   return new MqError(
     'TOPIC_NOT_FOUND',
     `there is no topic ${topic}; create it with 'tern topic create ${topic}'`,
+  );
+}
+
+function createdUnseen(topic: string): MqError {
+  return new MqError(
+    'DEADLINE_EXCEEDED',
+    `topic ${topic} was created, and the name server does not tell of it yet; allow more time, or check that the ` +
+      'broker is registered with every name server',
+    { retryable: true },
   );
 }

@@ -1,7 +1,7 @@
 // A connection for tests: streams and unary calls end here, in the hands of the test.
 
 import type { MqError } from '../errors.ts';
-import type { ByteStream, Channel, StreamListener } from '../transport/channel.ts';
+import type { ByteStream, CallLimits, Channel, StreamListener } from '../transport/channel.ts';
 
 /** One stream, as the server would see it. */
 export class FakeStream implements ByteStream {
@@ -50,8 +50,9 @@ export class FakeChannel {
   readonly streams: FakeStream[] = [];
   /** Server streams in the order in which they were opened. */
   readonly watches: FakeWatch[] = [];
-  /** Answers unary calls, by the method's name and the request. */
-  answer: (method: string, request: unknown) => Promise<unknown> = () => new Promise(() => {});
+  /** Answers unary calls, by the method's name and the request, within the limits of the call. */
+  answer: (method: string, request: unknown, limits: CallLimits) => Promise<unknown> = () =>
+    new Promise(() => {});
 
   constructor(address: string) {
     this.address = address;
@@ -85,11 +86,13 @@ export class FakeChannel {
     };
   }
 
-  unary(method: { name: string }, request: unknown): Promise<unknown> {
-    return this.answer(method.name, request);
+  unary(method: { name: string }, request: unknown, limits: CallLimits): Promise<unknown> {
+    const { deadlineMs, signal } = limits;
+    return this.answer(method.name, request, { deadlineMs, signal });
   }
 
-  unaryBytes(method: { name: string }, request: unknown): Promise<unknown> {
-    return this.answer(method.name, request);
+  unaryBytes(method: { name: string }, request: unknown, limits: CallLimits): Promise<unknown> {
+    const { deadlineMs, signal } = limits;
+    return this.answer(method.name, request, { deadlineMs, signal });
   }
 }

@@ -1,6 +1,7 @@
 // Routes for tests: what a name server would say, without one.
 
 import type { MqError } from '../errors.ts';
+import { queuePlaces } from '../queue-places.ts';
 import type { Routes } from '../routes.ts';
 import type { Route } from '../transport/route.ts';
 import { turn } from './manual-clock.ts';
@@ -29,7 +30,8 @@ export class FakeRoutes {
         suspect: false,
       })),
     );
-    const route: Route = { topic, provisional: false, queues: list };
+    const places = queuePlaces(this.#routes.get(topic)?.places ?? [], list);
+    const route: Route = { topic, queues: list, places };
     this.#routes.set(topic, route);
     for (const listener of this.#listeners.get(topic) ?? []) listener(route);
   }

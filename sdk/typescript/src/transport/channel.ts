@@ -24,7 +24,7 @@ export type Method<Input extends DescMessage, Output extends DescMessage> = Desc
 };
 
 /** How long a call may take. */
-export interface CallOptions {
+export interface CallLimits {
   /** In milliseconds. */
   readonly deadlineMs: number;
   readonly signal?: AbortSignal | undefined;
@@ -75,7 +75,7 @@ export class Channel {
   unary<Input extends DescMessage, Output extends DescMessage>(
     method: Method<Input, Output>,
     request: MessageInitShape<Input>,
-    options: CallOptions,
+    options: CallLimits,
   ): Promise<MessageShape<Output>> {
     const { requestSerialize, responseDeserialize } = methodDefinition(method);
     const message = create(method.input, request);
@@ -86,7 +86,7 @@ export class Channel {
   unaryBytes<Input extends DescMessage>(
     method: Method<Input, DescMessage>,
     request: MessageInitShape<Input>,
-    options: CallOptions,
+    options: CallLimits,
   ): Promise<Buffer> {
     const { requestSerialize } = methodDefinition(method);
     const message = create(method.input, request);
@@ -98,7 +98,7 @@ export class Channel {
     serialize: (message: never) => Buffer,
     deserialize: (bytes: Buffer) => Response,
     message: unknown,
-    { deadlineMs, signal }: CallOptions,
+    { deadlineMs, signal }: CallLimits,
   ): Promise<Response> {
     return new Promise((resolve, reject) => {
       if (signal?.aborted) return reject(abortedError(signal));

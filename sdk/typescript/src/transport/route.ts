@@ -7,6 +7,7 @@ import {
   type Route as RouteMessage,
 } from '@ternmq/proto/gen/ternmq/nameserver/v1/nameserver_pb';
 import type { QueueId } from '../message.ts';
+import { queuePlaces } from '../queue-places.ts';
 
 /** A queue, and the broker that accepts messages for it. */
 export interface RouteQueue extends QueueId {
@@ -19,10 +20,10 @@ export interface RouteQueue extends QueueId {
 /** Where a topic is. */
 export interface Route {
   readonly topic: string;
-  /** The topic does not exist yet: these are places where it may be created. */
-  readonly provisional: boolean;
-  /** Sorted by broker and number. */
+  /** Those that take messages now, by broker and number. */
   readonly queues: readonly RouteQueue[];
+  /** `queues`, and those of broker groups that were there before: what ordering keys are spread over. */
+  readonly places: readonly RouteQueue[];
 }
 
 /** A broker as the name server knows it. */
@@ -38,8 +39,12 @@ export interface RouteBroker {
   readonly silenceMs: number;
 }
 
-/** Reads a route as the name server sends it. */
-export function routeOf(message: RouteMessage): Route {
+/**
+ * Reads a route as the name server sends it.
+ *
+ * @param before the topic's route until now
+ */
+export function routeOf(message: RouteMessage, before: Route | undefined): Route {
   const groups = message.groups.toSorted((one, other) =>
     one.brokerName < other.brokerName ? -1 : 1,
   );
@@ -52,7 +57,7 @@ export function routeOf(message: RouteMessage): Route {
       list.push({ broker: brokerName, queueId, address: master.address, suspect });
     }
   }
-  return { topic: message.topic, provisional: false, queues: list };
+  return { topic: message.topic, queues: list, places: queuePlaces(before?.places ?? [], list) };
 }
 
 /** A broker as the name server describes it. */
