@@ -20,9 +20,9 @@ import type { BrokerState } from '../../services/broker/src/state/broker-state.t
 import type { TopicProgress } from '../../services/broker/src/state/groups.ts';
 import { Table, tableEnd, tableStart } from '../../services/broker/src/state/keys.ts';
 import { MESSAGE_AT, NO_HOST } from '../../services/broker/src/state/message-record.ts';
-import { tagHashOfMessage } from '../../services/broker/src/state/message-tag.ts';
+import { keyHashOfMessage, tagHashOfMessage } from '../../services/broker/src/state/message-tag.ts';
 import { type OpenedState, openState } from '../../services/broker/src/state/open-state.ts';
-import type { Queue } from '../../services/broker/src/state/queue.ts';
+import { CHUNK_ENTRIES, entryKeyHash, type Queue } from '../../services/broker/src/state/queue.ts';
 import { StateLog } from '../../services/broker/src/state/state-log.ts';
 import { StateWriter } from '../../services/broker/src/state/state-writer.ts';
 import type { StateStore } from '../../services/broker/src/state/store.ts';
@@ -120,7 +120,9 @@ export class StateRig {
         const entries: unknown[] = [];
         for (let offset = state.beginOf(queue); offset < queue.next; offset++) {
           const { position, length, tagHash } = state.locate(queue, offset);
-          entries.push([offset, position, length, tagHash]);
+          const chunk = state.chunk(queue, Math.floor(offset / CHUNK_ENTRIES));
+          const keyHash = entryKeyHash(chunk, offset % CHUNK_ENTRIES);
+          entries.push([offset, position, length, tagHash, keyHash]);
         }
         index[`${topic.id}/${queue.queueId}`] = entries;
       }
@@ -260,7 +262,8 @@ export class StateDriver {
   #message(): Buffer {
     const tag = ['', 'a', 'b'][this.#random.integer(3)] as string;
     const body = this.#random.bytes(1 + this.#random.integer(400));
-    return Buffer.from(toBinary(MessageSchema, create(MessageSchema, { body, tag })));
+    const orderingKey = ['', '', 'k', 'l'][this.#random.integer(4)] as string;
+    return Buffer.from(toBinary(MessageSchema, create(MessageSchema, { body, tag, orderingKey })));
   }
 
   #send(): void {
@@ -283,6 +286,7 @@ export class StateDriver {
         0,
         bytes.length,
         hash,
+        keyHashOfMessage(bytes, 0, bytes.length),
         timeMs,
         producerId,
         sequence,

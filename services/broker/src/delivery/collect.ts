@@ -9,7 +9,13 @@ import type { Slab } from '../log/tail-cache.ts';
 import type { BrokerState } from '../state/broker-state.ts';
 import { MESSAGE_AT, messageBytesOf } from '../state/message-record.ts';
 import { findTag, type Slice } from '../state/message-tag.ts';
-import { CHUNK_ENTRIES, ENTRY_WORDS, entryPosition, type Queue } from '../state/queue.ts';
+import {
+  CHUNK_ENTRIES,
+  entryLength,
+  entryPosition,
+  entryTagHash,
+  type Queue,
+} from '../state/queue.ts';
 import type { TagFilter } from './tag-filter.ts';
 
 /** Most messages that one call looks at, so that a filter that matches little does not hold up the others. */
@@ -98,7 +104,7 @@ export class Collector {
         chunk = number;
       }
       const index = offset % CHUNK_ENTRIES;
-      const length = entries[index * ENTRY_WORDS + 2] as number;
+      const length = entryLength(entries, index);
       if (length === 0) {
         if (!skipDamaged) {
           found.damaged = lost(queue, offset);
@@ -107,7 +113,7 @@ export class Collector {
         this.#skipDamaged(queue, offset, found, from);
         continue;
       }
-      const hash = entries[index * ENTRY_WORDS + 3] as number;
+      const hash = entryTagHash(entries, index);
       if (!all && !filter.mayMatch(hash)) {
         skip(found, offset - from);
         continue;

@@ -158,7 +158,7 @@ export class FrameAppender {
 
   #appendFrom(queue: Queue, skip: number, bytes: Buffer, bornHost: Buffer): void {
     const { scanner } = this;
-    const { starts, lengths, tagHashes, count, producerId, sequence } = scanner;
+    const { starts, lengths, tagHashes, keyHashes, count, producerId, sequence } = scanner;
     const { log } = this.#stateLog;
     if (skip === 0) this.baseOffset = queue.next;
     if (this.#timeMs === 0) {
@@ -177,6 +177,7 @@ export class FrameAppender {
           starts[i] as number,
           lengths[i] as number,
           tagHashes[i] as number,
+          keyHashes[i] as number,
           this.#timeMs,
           producerId,
           producerId === 0 ? 0 : sequence + i,

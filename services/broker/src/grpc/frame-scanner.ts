@@ -8,7 +8,7 @@
 // The tables grow to the largest frame seen and are used again; a frame is appended before the next is scanned.
 
 import { isUtf8 } from 'node:buffer';
-import { tagHash } from '../state/message-tag.ts';
+import { keyHash, tagHash } from '../state/message-tag.ts';
 import type { Refusal } from './frame-refusal.ts';
 
 /** Largest body, in bytes. */
@@ -81,10 +81,11 @@ export class FrameScanner {
   oneWay = false;
   /** Number of messages. */
   count = 0;
-  /** Where the messages lie, and the hashes of their tags (0 for none). */
+  /** Where the messages lie, and the hashes of their tags and ordering keys (0 for none). */
   starts = new Uint32Array(64);
   lengths = new Uint32Array(64);
   tagHashes = new Uint32Array(64);
+  keyHashes = new Uint32Array(64);
   /** Where the first message's ordering key lies; empty when it has none. */
   orderingKeyAt = 0;
   orderingKeyEnd = 0;
@@ -166,6 +167,7 @@ export class FrameScanner {
   #message(bytes: Buffer, start: number, end: number): Refusal | undefined {
     let bodyBytes = 0;
     let hash = 0;
+    let ofKey = 0;
     let properties = 0;
     let propertyBytes = 0;
     const first = this.count === 0;
@@ -207,6 +209,7 @@ export class FrameScanner {
           break;
         case 0x2a:
           if (length > NAME_BYTES_MAX || !validText(bytes, from, to)) return REFUSALS.orderingKey;
+          ofKey = length === 0 ? 0 : keyHash(bytes, from, to);
           propertyBytes += length;
           if (first) {
             this.orderingKeyAt = from;
@@ -220,7 +223,7 @@ export class FrameScanner {
     if (bodyBytes > BODY_BYTES_MAX) return REFUSALS.bodyTooLarge;
     if (properties > PROPERTIES_MAX || propertyBytes > PROPERTIES_BYTES_MAX)
       return REFUSALS.properties;
-    this.#add(start, end - start, hash);
+    this.#add(start, end - start, hash, ofKey);
     return undefined;
   }
 
@@ -240,15 +243,17 @@ export class FrameScanner {
     return this.#at === to;
   }
 
-  #add(start: number, length: number, hash: number): void {
+  #add(start: number, length: number, hash: number, ofKey: number): void {
     if (this.count === this.starts.length) {
       this.starts = grown(this.starts);
       this.lengths = grown(this.lengths);
       this.tagHashes = grown(this.tagHashes);
+      this.keyHashes = grown(this.keyHashes);
     }
     this.starts[this.count] = start;
     this.lengths[this.count] = length;
     this.tagHashes[this.count] = hash;
+    this.keyHashes[this.count] = ofKey;
     this.count++;
   }
 

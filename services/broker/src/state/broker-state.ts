@@ -38,11 +38,18 @@ import {
   storeTimeOf,
   topicIdOf,
 } from './message-record.ts';
-import { tagHashOfMessage } from './message-tag.ts';
+import { keyHashOfMessage, tagHashOfMessage } from './message-tag.ts';
 import { encodeMeta, type StateMeta } from './meta-row.ts';
 import { ProducerSequence } from './producer-sequence.ts';
 import { collectProgress } from './progress-rows.ts';
-import { CHUNK_ENTRIES, ENTRY_WORDS, entryPosition, type Queue } from './queue.ts';
+import {
+  CHUNK_ENTRIES,
+  ENTRY_WORDS,
+  entryLength,
+  entryPosition,
+  entryTagHash,
+  type Queue,
+} from './queue.ts';
 import type { Batch, StateStore } from './store.ts';
 import { encodeTopic, TopicTable } from './topics.ts';
 
@@ -145,8 +152,8 @@ export class BrokerState {
     const index = offset % CHUNK_ENTRIES;
     return {
       position: entryPosition(entries, index),
-      length: entries[index * ENTRY_WORDS + 2] as number,
-      tagHash: entries[index * ENTRY_WORDS + 3] as number,
+      length: entryLength(entries, index),
+      tagHash: entryTagHash(entries, index),
     };
   }
 
@@ -186,6 +193,7 @@ export class BrokerState {
     position: number,
     length: number,
     tagHash: number,
+    keyHash: number,
     timeMs: number,
     producerId: number,
     sequence: number,
@@ -197,7 +205,7 @@ export class BrokerState {
       queue.loadOpenChunk(entries);
     }
     const offset = queue.next;
-    queue.append(position, length, tagHash, timeMs);
+    queue.append(position, length, tagHash, keyHash, timeMs);
     if (!queue.dirty) {
       queue.dirty = true;
       this.#dirtyQueues.add(queue);
@@ -232,11 +240,12 @@ export class BrokerState {
     }
     if (queue !== undefined) {
       // A gap is what corruption took: those offsets stay, and answer that they are lost.
-      while (queue.next < offset) this.addMessage(queue, position, 0, 0, timeMs, 0, 0);
+      while (queue.next < offset) this.addMessage(queue, position, 0, 0, 0, timeMs, 0, 0);
       const tagHash = tagHashOfMessage(buffer, messageAt, messageEnd);
+      const keyHash = keyHashOfMessage(buffer, messageAt, messageEnd);
       const producerId = producerIdOf(view, body);
       const sequence = sequenceOf(view, body);
-      this.addMessage(queue, position, length, tagHash, timeMs, producerId, sequence);
+      this.addMessage(queue, position, length, tagHash, keyHash, timeMs, producerId, sequence);
     }
     if (messageEnd < at + length) this.applyOrigin(buffer.subarray(messageEnd, at + length));
   }

@@ -11,7 +11,7 @@ import {
   storeTimeOf,
   topicIdOf,
 } from './message-record.ts';
-import { tagHashOfMessage } from './message-tag.ts';
+import { keyHashOfMessage, tagHashOfMessage } from './message-tag.ts';
 import type { Queue } from './queue.ts';
 
 /** Builds the index of a state that was taken from a snapshot. */
@@ -47,10 +47,12 @@ export class IndexRebuild {
     }
     if (offset < queue.next || offset >= target.next) return;
     const timeMs = storeTimeOf(view, body);
-    while (queue.next < offset) this.#state.addMessage(queue, position, 0, 0, timeMs, 0, 0);
+    while (queue.next < offset) this.#state.addMessage(queue, position, 0, 0, 0, timeMs, 0, 0);
     const messageAt = body + MESSAGE_HEADER_BYTES;
-    const tagHash = tagHashOfMessage(buffer, messageAt, messageAt + messageBytesOf(view, body));
-    this.#state.addMessage(queue, position, length, tagHash, timeMs, 0, 0);
+    const messageEnd = messageAt + messageBytesOf(view, body);
+    const tagHash = tagHashOfMessage(buffer, messageAt, messageEnd);
+    const keyHash = keyHashOfMessage(buffer, messageAt, messageEnd);
+    this.#state.addMessage(queue, position, length, tagHash, keyHash, timeMs, 0, 0);
   }
 
   /** The log has been read up to the snapshot. */
@@ -58,7 +60,7 @@ export class IndexRebuild {
     for (const [queue, { next, started }] of this.#targets) {
       if (!started) queue.startIndexAt(next);
       while (queue.next < next) {
-        this.#state.addMessage(queue, position, 0, 0, queue.lastStoreTimeMs, 0, 0);
+        this.#state.addMessage(queue, position, 0, 0, 0, queue.lastStoreTimeMs, 0, 0);
       }
       if (next > 0) this.#state.changed(queue);
     }

@@ -1,6 +1,7 @@
-// The tag of a message, found in its bytes without decoding the rest.
+// The tag and the ordering key of a message, found in its bytes without decoding the rest.
 
 const TAG_FIELD = 0x12;
+const ORDERING_KEY_FIELD = 0x2a;
 
 /** Where a length-delimited field's bytes lie. */
 export interface Slice {
@@ -14,6 +15,10 @@ export interface Slice {
  * @param out where the tag's bytes lie
  */
 export function findTag(bytes: Uint8Array, at: number, end: number, out: Slice): boolean {
+  return findText(TAG_FIELD, bytes, at, end, out);
+}
+
+function findText(field: number, bytes: Uint8Array, at: number, end: number, out: Slice): boolean {
   let found = false;
   while (at < end) {
     let tag = bytes[at++] as number;
@@ -45,7 +50,7 @@ export function findTag(bytes: Uint8Array, at: number, end: number, out: Slice):
           if (byte < 128) break;
           shift += 7;
         }
-        if (tag === TAG_FIELD) {
+        if (tag === field) {
           out.start = at;
           out.end = at + length;
           found = length > 0;
@@ -76,4 +81,16 @@ const scratch: Slice = { start: 0, end: 0 };
 /** The tag hash of a message; 0 when it has no tag. */
 export function tagHashOfMessage(bytes: Uint8Array, at: number, end: number): number {
   return findTag(bytes, at, end, scratch) ? tagHash(bytes, scratch.start, scratch.end) : 0;
+}
+
+/** 20 bits of the hash of an ordering key's UTF-8 bytes; never 0, which stands for no key. */
+export function keyHash(bytes: Uint8Array, start: number, end: number): number {
+  // The low bits choose the queue, and are alike in all of its keys.
+  return fnv1a(bytes, start, end) >>> 12 || 1;
+}
+
+/** The key hash of a message; 0 when it has no ordering key. */
+export function keyHashOfMessage(bytes: Uint8Array, at: number, end: number): number {
+  const found = findText(ORDERING_KEY_FIELD, bytes, at, end, scratch);
+  return found ? keyHash(bytes, scratch.start, scratch.end) : 0;
 }

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { BrokerState } from './broker-state.ts';
 import { openMemoryStore } from './memory-store.ts';
-import { CHUNK_ENTRIES, Queue } from './queue.ts';
+import { CHUNK_ENTRIES, entryKeyHash, Queue } from './queue.ts';
 
 test('the index tells every message, however it is written, forgotten and read again', () => {
   const step = fc.oneof(
@@ -17,7 +17,8 @@ test('the index tells every message, however it is written, forgotten and read a
       const state = new BrokerState(store);
       let queue = new Queue(1, 0);
       const messages: { position: number; length: number; tagHash: number }[] = [];
-      let position = seed % 2 === 0 ? 0 : 2 ** 40 + 5;
+      const keyHashes: number[] = [];
+      let position = seed % 2 === 0 ? 0 : 2 ** 52 + 5;
       const write = (): void => {
         const batch = state.collect({ position, epoch: 1 });
         store.commitSync(batch);
@@ -33,8 +34,11 @@ test('the index tells every message, however it is written, forgotten and read a
           queue = again;
         } else {
           for (let i = 0; i < step; i++) {
-            const message = { position, length: 100 + (i % 7), tagHash: (position * 31) >>> 0 };
-            state.addMessage(queue, position, message.length, message.tagHash, 5, 0, 0);
+            const length = i % 5 === 0 ? 2 ** 23 - 1 - i : 100 + (i % 7);
+            const message = { position, length, tagHash: (position * 31) >>> 0 };
+            const keyHash = ((position + i) * 7919) % 2 ** 20;
+            state.addMessage(queue, position, length, message.tagHash, keyHash, 5, 0, 0);
+            keyHashes.push(keyHash);
             messages.push(message);
             position += message.length;
           }
@@ -44,6 +48,8 @@ test('the index tells every message, however it is written, forgotten and read a
       for (const [offset, message] of messages.entries()) {
         if (offset % 17 === 0 || offset % CHUNK_ENTRIES > 253 || offset > messages.length - 3) {
           expect(state.locate(queue, offset)).toEqual(message);
+          const chunk = state.chunk(queue, Math.floor(offset / CHUNK_ENTRIES));
+          expect(entryKeyHash(chunk, offset % CHUNK_ENTRIES)).toBe(keyHashes[offset]);
         }
       }
     }),
@@ -60,7 +66,7 @@ test('the begin follows the start of the log, whatever was relocated from before
       (count, cut, relocated) => {
         const state = new BrokerState(openMemoryStore());
         const queue = new Queue(1, 0);
-        for (let i = 0; i < count; i++) state.addMessage(queue, 100 * i, 100, 0, 5, 0, 0);
+        for (let i = 0; i < count; i++) state.addMessage(queue, 100 * i, 100, 0, 0, 5, 0, 0);
         const begin = cut % (count + 1);
         for (const one of relocated) state.relocated(queue, one % count, 100 * (count + one), 100);
         state.logStart = 100 * begin;

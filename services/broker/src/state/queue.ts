@@ -2,8 +2,11 @@
 // open one, and those that are not committed yet, are in memory.
 //
 //   entry, 4 x uint32 in the machine's little-endian order:
-//     0  position, low half     2  length of the record in bytes; 0 for a message that is lost
-//     1  position, high half    3  hash of the tag; 0 for none
+//     0  position, low 32 bits
+//     1  position, high 21 bits | key hash, low 11 bits << 21
+//     2  length of the record in bytes, 23 bits; 0 for a message that is lost | key hash, high 9 bits << 23
+//     3  hash of the tag; 0 for none
+//   The key hash is 20 bits of the ordering key's hash; 0 for none.
 //
 //   row of QUEUES: begin 8 | next 8 | last store time 8 (doubles, little-endian)
 //
@@ -19,6 +22,10 @@ export const CHUNK_ENTRIES = 256;
 export const ENTRY_WORDS = 4;
 const ENTRIES_AT_FIRST = 4;
 const TWO_POW_32 = 4294967296;
+const POSITION_HIGH_BITS = 21;
+const LENGTH_BITS = 23;
+const LENGTH_MASK = (1 << LENGTH_BITS) - 1;
+const KEY_LOW_BITS = 32 - POSITION_HIGH_BITS;
 
 /** Told when there is more to read in a queue. */
 export interface QueueReader {
@@ -92,7 +99,14 @@ export class Queue {
   }
 
   /** Adds the entry of a message whose offset is `next`. */
-  append(position: number, length: number, tagHash: number, storeTimeMs: number): void {
+  append(
+    position: number,
+    length: number,
+    tagHash: number,
+    keyHash: number,
+    storeTimeMs: number,
+  ): void {
+    assert(length <= LENGTH_MASK, 'the length of a record has 23 bits');
     const index = this.next % CHUNK_ENTRIES;
     let entries = this.#open;
     if (entries === undefined) {
@@ -107,8 +121,9 @@ export class Queue {
     }
     const at = index * ENTRY_WORDS;
     entries[at] = position >>> 0;
-    entries[at + 1] = position / TWO_POW_32;
-    entries[at + 2] = length;
+    // A typed array keeps the low 32 bits of what it is given.
+    entries[at + 1] = Math.floor(position / TWO_POW_32) | (keyHash << POSITION_HIGH_BITS);
+    entries[at + 2] = length | ((keyHash >>> KEY_LOW_BITS) << LENGTH_BITS);
     entries[at + 3] = tagHash;
     this.next++;
     this.lastStoreTimeMs = storeTimeMs;
@@ -166,5 +181,23 @@ export class Queue {
 /** Position of the record that entry `index` of a chunk names. */
 export function entryPosition(entries: Uint32Array, index: number): number {
   const at = index * ENTRY_WORDS;
-  return (entries[at] as number) + (entries[at + 1] as number) * TWO_POW_32;
+  const high = (entries[at + 1] as number) & ((1 << POSITION_HIGH_BITS) - 1);
+  return (entries[at] as number) + high * TWO_POW_32;
+}
+
+/** Length of that record in bytes; 0 for a message that is lost. */
+export function entryLength(entries: Uint32Array, index: number): number {
+  return (entries[index * ENTRY_WORDS + 2] as number) & LENGTH_MASK;
+}
+
+/** Hash of the message's tag; 0 for none. */
+export function entryTagHash(entries: Uint32Array, index: number): number {
+  return entries[index * ENTRY_WORDS + 3] as number;
+}
+
+/** Hash of the message's ordering key, 20 bits; 0 for none. */
+export function entryKeyHash(entries: Uint32Array, index: number): number {
+  const at = index * ENTRY_WORDS;
+  const low = (entries[at + 1] as number) >>> POSITION_HIGH_BITS;
+  return low | (((entries[at + 2] as number) >>> LENGTH_BITS) << KEY_LOW_BITS);
 }

@@ -12,7 +12,7 @@ import type { CommitLog } from '../log/commit-log.ts';
 import { RECORD_HEADER_BYTES, RecordTag, writeLength } from '../log/record.ts';
 import type { BrokerState } from './broker-state.ts';
 import { MESSAGE_HEADER_BYTES, NO_HOST, writeMessageHeader } from './message-record.ts';
-import { tagHashOfMessage } from './message-tag.ts';
+import { keyHashOfMessage, tagHashOfMessage } from './message-tag.ts';
 import type { Queue } from './queue.ts';
 
 /** Field 12 of StoredMessage, length-delimited. */
@@ -59,6 +59,7 @@ export class StateLog {
    *
    * @param bytes holds the message at [start, start + length)
    * @param tagHash hash of its tag; 0 for none
+   * @param keyHash hash of its ordering key, 20 bits; 0 for none
    * @param bornHost 16 bytes
    */
   appendMessage(
@@ -67,6 +68,7 @@ export class StateLog {
     start: number,
     length: number,
     tagHash: number,
+    keyHash: number,
     timeMs: number,
     producerId: number,
     sequence: number,
@@ -92,7 +94,16 @@ export class StateLog {
     buffer.set(bytes.subarray(start, start + length), at + MESSAGE_HEADER_BYTES);
     const position = log.end();
     const recordBytes = RECORD_HEADER_BYTES + bodyBytes;
-    this.state.addMessage(queue, position, recordBytes, tagHash, timeMs, producerId, sequence);
+    this.state.addMessage(
+      queue,
+      position,
+      recordBytes,
+      tagHash,
+      keyHash,
+      timeMs,
+      producerId,
+      sequence,
+    );
   }
 
   /**
@@ -134,9 +145,10 @@ export class StateLog {
     const recordAt = at - RECORD_HEADER_BYTES;
     const recordBytes = RECORD_HEADER_BYTES + bodyBytes;
     const tagHash = tagHashOfMessage(buffer, messageAt, originAt);
+    const keyHash = keyHashOfMessage(buffer, messageAt, originAt);
     const position = log.end();
     this.state.lastTimeMs = timeMs;
-    this.state.addMessage(queue, position, recordBytes, tagHash, timeMs, 0, 0);
+    this.state.addMessage(queue, position, recordBytes, tagHash, keyHash, timeMs, 0, 0);
     this.state.applyOrigin(buffer.subarray(originAt, recordAt + recordBytes));
     this.arrived(queue);
     log.requestFlush();
