@@ -9,13 +9,13 @@ import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
 import {
   type ProgressStarted,
   ProgressStartedSchema,
-  SettledOutcome,
   type StateRecord,
 } from '@ternmq/proto/gen/ternmq/log/v1/log_pb';
 import { OriginSchema } from '@ternmq/proto/gen/ternmq/message/v1/message_pb';
 import { assert } from '@ternmq/runtime';
 import { RECORD_HEADER_BYTES } from '../log/record.ts';
 import type { QueueProgress } from '../progress/queue-progress.ts';
+import { applyLeased, applySettled } from './apply-progress.ts';
 import { encodeGroup, GroupTable, queueProgress, type TopicProgress } from './groups.ts';
 import {
   chunkKey,
@@ -323,40 +323,10 @@ export class BrokerState {
         this.#startProgress(change.value);
         return;
       case 'leased':
-        for (const range of change.value.ranges) {
-          const progress = this.groups.findProgress(range.progressId);
-          if (progress === undefined) continue;
-          const queue = this.changeQueue(progress, range.queueId);
-          const deadlineMs = Number(change.value.deadlineMs);
-          const { consumerId, streaming } = change.value;
-          const first = Number(range.firstOffset);
-          if (range.attempt > 1 || first < queue.next) {
-            queue.leaseRetry(first, position, deadlineMs, consumerId, streaming);
-          } else {
-            const unmatched = range.unmatched.length === 0 ? undefined : range.unmatched;
-            const end = Number(range.endOffset);
-            queue.lease(first, end, position, deadlineMs, consumerId, streaming, unmatched);
-          }
-        }
+        applyLeased(this, change.value, position);
         return;
       case 'settled':
-        for (const range of change.value.ranges) {
-          const progress = this.groups.findProgress(range.progressId);
-          if (progress === undefined) continue;
-          const queue = this.changeQueue(progress, range.queueId);
-          const first = Number(range.firstOffset);
-          const end = Number(range.endOffset);
-          const leaseId = Number(range.leaseId);
-          if (range.outcome === SettledOutcome.ACKNOWLEDGED) queue.acknowledge(first, end, leaseId);
-          else if (range.outcome === SettledOutcome.RETRY) {
-            queue.retry(first, end, leaseId, Number(range.atMs));
-          } else if (range.outcome === SettledOutcome.EXTENDED) {
-            queue.extend(first, end, leaseId, Number(range.atMs));
-          } else if (range.outcome === SettledOutcome.RETURNED) queue.giveBack(first, end, leaseId);
-          else if (range.outcome === SettledOutcome.DROPPED) {
-            for (let offset = first; offset < end; offset++) queue.remove(offset);
-          }
-        }
+        applySettled(this, change.value);
         return;
       case 'progressSet': {
         const progress = this.groups.findProgress(change.value.progressId);
@@ -382,7 +352,6 @@ export class BrokerState {
         for (const start of this.segmentTimes.keys()) {
           if (start >= this.logStart) continue;
           this.segmentTimes.delete(start);
-          this.#dirtySegments.delete(start);
           this.#dirtySegments.delete(start);
           this.#setRow(segmentKey(start), undefined);
         }

@@ -1,0 +1,56 @@
+// Applies the records of deliveries and settlements to the groups' progress.
+
+import { type Leased, type Settled, SettledOutcome } from '@ternmq/proto/gen/ternmq/log/v1/log_pb';
+import type { BrokerState } from './broker-state.ts';
+
+/**
+ * Messages are handed to a consumer.
+ *
+ * @param position the record's position, which is the lease id
+ */
+export function applyLeased(state: BrokerState, leased: Leased, position: number): void {
+  const { consumerId, streaming } = leased;
+  const deadlineMs = Number(leased.deadlineMs);
+  for (const range of leased.ranges) {
+    const progress = state.groups.findProgress(range.progressId);
+    if (progress === undefined) continue;
+    const queue = state.changeQueue(progress, range.queueId);
+    const first = Number(range.firstOffset);
+    if (range.attempt > 1 || first < queue.next) {
+      queue.leaseRetry(first, position, deadlineMs, consumerId, streaming);
+    } else {
+      const unmatched = range.unmatched.length === 0 ? undefined : range.unmatched;
+      const end = Number(range.endOffset);
+      queue.lease(first, end, position, deadlineMs, consumerId, streaming, unmatched);
+    }
+  }
+}
+
+/** Messages are settled. */
+export function applySettled(state: BrokerState, settled: Settled): void {
+  for (const range of settled.ranges) {
+    const progress = state.groups.findProgress(range.progressId);
+    if (progress === undefined) continue;
+    const queue = state.changeQueue(progress, range.queueId);
+    const first = Number(range.firstOffset);
+    const end = Number(range.endOffset);
+    const leaseId = Number(range.leaseId);
+    switch (range.outcome) {
+      case SettledOutcome.ACKNOWLEDGED:
+        queue.acknowledge(first, end, leaseId);
+        break;
+      case SettledOutcome.RETRY:
+        queue.retry(first, end, leaseId, Number(range.atMs));
+        break;
+      case SettledOutcome.EXTENDED:
+        queue.extend(first, end, leaseId, Number(range.atMs));
+        break;
+      case SettledOutcome.RETURNED:
+        queue.giveBack(first, end, leaseId);
+        break;
+      case SettledOutcome.DROPPED:
+        for (let offset = first; offset < end; offset++) queue.remove(offset);
+        break;
+    }
+  }
+}
