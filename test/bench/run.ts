@@ -21,7 +21,8 @@ export interface RunResult {
   readonly brokerMiB: number;
 }
 
-interface LoadResult {
+/** What a load process prints. */
+export interface LoadResult {
   readonly messagesPerSecond: number;
   readonly p50Ms: number;
   readonly p99Ms: number;
@@ -29,7 +30,8 @@ interface LoadResult {
   readonly cpuSeconds: number;
 }
 
-async function load(nameserver: string, args: readonly string[]): Promise<LoadResult> {
+/** Runs `tern bench` in a process of its own. */
+export async function runLoad(nameserver: string, args: readonly string[]): Promise<LoadResult> {
   const [command, all] = ternCommand('bench', ...args, '--nameserver', nameserver, '-o', 'json');
   await using child = new Child(command, all);
   const exit = await eventually('the load ends', () => child.exit, { withinMs: LOAD_MS_MAX });
@@ -51,7 +53,7 @@ export async function runOnce(scenario: Scenario, seconds: number): Promise<RunR
   const frames = ['--topic', 'bench', '--size', `${size}`, '--batch', `${batch}`];
   const common = [...frames, '--in-flight', `${inFlight}`];
   if (kind === 'consume') {
-    await load(broker.nameserver, ['produce', ...common, '--messages', `${messages ?? 0}`]);
+    await runLoad(broker.nameserver, ['produce', ...common, '--messages', `${messages ?? 0}`]);
   }
   const amount =
     messages === undefined ? ['--seconds', `${seconds}`] : ['--messages', `${messages}`];
@@ -67,7 +69,7 @@ export async function runOnce(scenario: Scenario, seconds: number): Promise<RunR
     );
   }, 250);
   try {
-    const result = await load(broker.nameserver, [kind, ...common, ...amount, ...pace]);
+    const result = await runLoad(broker.nameserver, [kind, ...common, ...amount, ...pace]);
     const cpuAfter = await metric(broker, 'process_cpu_seconds_total');
     return {
       messagesPerSecond: result.messagesPerSecond,

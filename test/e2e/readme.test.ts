@@ -10,15 +10,17 @@ import { Child } from '../support/child-process.ts';
 import { skipWhen } from '../support/skip.ts';
 import { TempDir } from '../support/temp-dir.ts';
 
-const BLOCK = /<!-- run: ([a-z-]+) -->\n```sh\n([\s\S]*?)```/g;
+const BLOCK = /<!-- run: ([a-z-]+) -->\n```(sh|ts)\n([\s\S]*?)```/g;
 
-/** The blocks of a README by their ids. */
-function blocksOf(file: string): Map<string, string> {
+/** The blocks of a README in a language by their ids. */
+function blocksOf(file: string, language: 'sh' | 'ts' = 'sh'): Map<string, string> {
   const text = readFileSync(join(ROOT, file), 'utf8');
-  return new Map([...text.matchAll(BLOCK)].map(([, id = '', commands = '']) => [id, commands]));
+  const blocks = [...text.matchAll(BLOCK)].filter(([, , written]) => written === language);
+  return new Map(blocks.map(([, id = '', , block = '']) => [id, block]));
 }
 
 const BLOCKS = blocksOf('README.md');
+const PROGRAMS = blocksOf('README.md', 'ts');
 let folder: TempDir;
 let server: ChildBroker;
 
@@ -40,6 +42,18 @@ async function run(id: string): Promise<string> {
   const { code } = await shell.exited;
   if (code !== 0) throw new Error(`block ${id} ended with ${code}\n${shell.stdout}${shell.stderr}`);
   return shell.stdout;
+}
+
+/** Runs a program of the README with the clone's SDK; returns what it prints. Throws when it fails. */
+async function runProgram(id: string): Promise<string> {
+  const block = PROGRAMS.get(id);
+  if (block === undefined) throw new Error(`the README has no program ${id}`);
+  const program = block.replaceAll('127.0.0.1:9876', server.nameserver);
+  const flags = ['--conditions=source', '--input-type=module-typescript', '-e', program];
+  await using child = new Child(process.execPath, flags, { cwd: ROOT });
+  const { code } = await child.exited;
+  if (code !== 0) throw new Error(`program ${id} ended with ${code}\n${child.stderr}`);
+  return child.stdout;
 }
 
 beforeAll(async () => {
@@ -80,6 +94,16 @@ describe('the README', () => {
     expect(await run('groups')).toMatch(/^workers +broker-a +5 +30s +1s,10s,1m /m);
   });
 
+  test('delays a message and takes it back', async () => {
+    expect(await run('delay')).toMatch(/"recalled":"[0-9a-f]{32}"/);
+    expect(await runProgram('delay-sdk')).toBe('later\n');
+  });
+
+  test('runs transactions, and lists them', async () => {
+    expect(await runProgram('transaction')).toBe('the card was refused\norder 7 is paid\n');
+    expect(await run('transactions')).toMatch(/ committed .*"cause":"the card was refused"/s);
+  });
+
   test('shows metrics and readiness', async () => {
     expect(await run('metrics')).toMatch(/rocketmq_messages_in_total\{.*\nready\n$/);
   });
@@ -99,8 +123,10 @@ describe('every README', () => {
   const FILES = ['README.md', 'README.zh-CN.md'];
 
   test('has the same commands', () => {
-    const [english, chinese] = FILES.map(blocksOf);
-    expect(chinese).toEqual(english);
+    for (const language of ['sh', 'ts'] as const) {
+      const [english, chinese] = FILES.map((file) => blocksOf(file, language));
+      expect(chinese).toEqual(english);
+    }
   });
 
   test.each(FILES)('%s links to files that exist', (file) => {

@@ -43,7 +43,10 @@ const BROKER_FOLDERS: Readonly<Record<string, readonly string[]>> = {
   state: ['log', 'progress'],
   catalog: ['log', 'progress', 'state'],
   delivery: ['log', 'progress', 'state', 'catalog'],
-  grpc: ['log', 'progress', 'state', 'catalog', 'delivery', '.'],
+  held: ['log', 'progress', 'state', 'catalog', 'delivery'],
+  timers: ['log', 'progress', 'state', 'catalog', 'delivery', 'held'],
+  transactions: ['log', 'progress', 'state', 'catalog', 'delivery', 'held'],
+  grpc: ['log', 'progress', 'state', 'catalog', 'delivery', 'held', 'timers', 'transactions', '.'],
 };
 const BROKER_BUILDERS = new Set(['broker.ts', 'main.ts', 'index.ts']);
 

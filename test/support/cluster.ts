@@ -100,10 +100,15 @@ export class Cluster implements AsyncDisposable {
     return client;
   }
 
-  /** Stops the broker and starts it again on the same data and port. */
-  async restartBroker(): Promise<void> {
+  /**
+   * Stops the broker and starts it again on the same data and port.
+   *
+   * @param options.pauseMs time that passes while it is down, in milliseconds
+   */
+  async restartBroker({ pauseMs = 0 }: { readonly pauseMs?: number } = {}): Promise<void> {
     const { port } = this.broker;
     await this.broker.close();
+    this.clock.advance(pauseMs);
     this.#broker = await this.#openBroker(port);
     await this.ready();
   }

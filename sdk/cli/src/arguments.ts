@@ -68,6 +68,13 @@ function time(text: string, nowMs: number): Date | undefined {
   return agoMs === undefined || agoMs > nowMs ? undefined : new Date(nowMs - agoMs);
 }
 
+/** Reads a time that lies ahead. */
+export function futureTime(text: string): Date {
+  const date = ISO_TIME.test(text) ? new Date(text) : undefined;
+  if (date !== undefined && !Number.isNaN(date.getTime())) return date;
+  throw new InvalidArgumentError('It must be a time such as 2026-11-23T08:00:00Z.');
+}
+
 /** Reads where to start: `begin`, `end` or a time. */
 export function startPoint(nowMs: () => number): (text: string) => 'first' | 'last' | Date {
   return (text) => {

@@ -38,6 +38,10 @@ const NOUNS: Readonly<Record<string, Noun>> = {
     summary: 'send, get, query and follow messages',
     load: async () => (await import('./commands/message.ts')).messageCommand,
   },
+  transaction: {
+    summary: 'list transactions, and decide them by hand',
+    load: async () => (await import('./commands/transaction.ts')).transactionCommand,
+  },
   bench: {
     summary: 'generate load and measure',
     load: async () => (await import('./commands/bench.ts')).benchCommand,

@@ -24,8 +24,12 @@ import {
   type QueueDescription,
   type TopicDescription,
   type TopicSettings,
+  type TransactionDescription,
+  type TransactionStateName,
   topicOf,
   topicSettings,
+  transactionOf,
+  transactionState,
 } from './transport/descriptions.ts';
 import { broker } from './transport/methods.ts';
 import type { RouteBroker } from './transport/route.ts';
@@ -320,6 +324,54 @@ export class Admin {
       if (offsets.length === 0) continue;
       await channel.unary(broker.commitOffset, { group, topic, offsets }, time);
     }
+  }
+
+  /** Transactions of all brokers that are open or ended within the last 24 h; the oldest of each broker first. */
+  async listTransactions(
+    options: AdminCallOptions & {
+      readonly state?: TransactionStateName;
+      readonly producerGroup?: string;
+    } = {},
+  ): Promise<TransactionDescription[]> {
+    const { state, producerGroup = '' } = options;
+    return this.#onAll('the list', options, async ({ channel, name }, call) => {
+      const found: TransactionDescription[] = [];
+      for (let pageToken = ''; ; ) {
+        const page = await channel.unary(
+          broker.listTransactions,
+          { pageSize: PAGE_SIZE, pageToken, producerGroup, state: transactionState(state) },
+          call,
+        );
+        found.push(...page.transactions.map((one) => transactionOf(name, one)));
+        pageToken = page.nextPageToken;
+        if (pageToken === '') return found;
+      }
+    });
+  }
+
+  /**
+   * Decides a transaction by hand. Throws TRANSACTION_NOT_FOUND, and TRANSACTION_ENDED when it was decided otherwise
+   * before.
+   */
+  async endTransaction(
+    transactionId: string,
+    outcome: 'commit' | 'rollback',
+    options: AdminCallOptions = {},
+  ): Promise<TransactionDescription> {
+    const members = await this.#members(options);
+    const keeper = members.find(({ name }) => mayKeep(name, transactionId)) ?? members[0];
+    const cause = 'an operator';
+    const { name, channel } = keeper as Member;
+    const { transaction } = await channel.unary(
+      broker.endTransaction,
+      {
+        transactionId,
+        cause,
+        state: transactionState(outcome === 'commit' ? 'committed' : 'rolled back'),
+      },
+      callOptions(options),
+    );
+    return transactionOf(name, transaction as NonNullable<typeof transaction>);
   }
 
   /** One message by its id. Throws MESSAGE_NOT_FOUND, INVALID_MESSAGE_ID. */

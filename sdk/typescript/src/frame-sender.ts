@@ -106,7 +106,10 @@ class Flight implements LinkFrame {
   }
 }
 
-/** Sends whole frames; made by `Producer.frames`. A frame must not be changed before its outcome. */
+/**
+ * Sends whole frames; made by `Producer.frames`. A frame must not be changed before its outcome. Delayed messages need a
+ * sender of their own: the broker numbers them apart from others.
+ */
 export class FrameSender {
   readonly #topic: string;
   readonly #queues: readonly FrameQueue[];

@@ -5,6 +5,7 @@ export type { CallOptions } from './call-time.ts';
 export { Client, type ClientOptions } from './client.ts';
 export type { Clock, Timer } from './clock.ts';
 export type { Consumer, ConsumerOptions } from './consumer.ts';
+export { DELAY_LEVELS, type DelayLevel } from './delay.ts';
 export type { DeliveredMessage } from './delivered-message.ts';
 export { isMqError, MqError, type MqErrorOptions } from './errors.ts';
 export type { Logger } from './event-log.ts';
@@ -39,6 +40,12 @@ export {
   text,
 } from './topic-handle.ts';
 export type {
+  PendingTransaction,
+  TransactionChecker,
+  TransactionOutcome,
+} from './transaction-watch.ts';
+export type { Transaction } from './transactions.ts';
+export type {
   BrokerDescription,
   ConsumerDescription,
   GroupDescription,
@@ -46,7 +53,10 @@ export type {
   ProgressDescription,
   QueueDescription,
   TopicDescription,
+  TopicKindName,
   TopicSettings,
+  TransactionDescription,
+  TransactionStateName,
 } from './transport/descriptions.ts';
 export type { RouteBroker } from './transport/route.ts';
 export type { RecordSlice } from './wire/delivery.ts';

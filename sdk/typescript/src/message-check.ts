@@ -1,5 +1,6 @@
 // What is wrong with a message can be told before it travels; the broker checks the rest.
 
+import { DELAY_LEVELS, delayMsOf } from './delay.ts';
 import { MqError } from './errors.ts';
 import type { OutgoingMessage } from './message.ts';
 
@@ -7,7 +8,7 @@ const BODY_BYTES_MAX = 4 << 20;
 
 /** Why a message cannot be sent; undefined when nothing is known against it. */
 export function messageFault(message: OutgoingMessage): MqError | undefined {
-  const { body, tag, keys, properties, orderingKey } = message;
+  const { body, tag, keys, properties, orderingKey, delay, deliverAt } = message;
   if (typeof body !== 'string' && !(body instanceof Uint8Array)) {
     return invalid('body', 'text or a Uint8Array');
   }
@@ -33,6 +34,12 @@ export function messageFault(message: OutgoingMessage): MqError | undefined {
   }
   if (properties !== undefined && !Object.values(properties).every(isText)) {
     return invalid('properties', 'an object whose values are texts');
+  }
+  if (delayMsOf(delay) === undefined) {
+    return invalid('delay', `milliseconds, or one of ${DELAY_LEVELS.join(', ')}`);
+  }
+  if (deliverAt !== undefined && !(deliverAt.getTime() > 0 && !delay)) {
+    return invalid('deliverAt', 'a time, and without a delay beside it');
   }
   return undefined;
 }

@@ -1,5 +1,7 @@
 // Messages as applications write and read them.
 
+import type { DelayLevel } from './delay.ts';
+
 /** A message to send. */
 export interface OutgoingMessage {
   /** Payload, 1 byte to 4 MiB; text is sent as UTF-8. */
@@ -15,6 +17,13 @@ export interface OutgoingMessage {
    * wait for it, until their deadline.
    */
   readonly orderingKey?: string;
+  /**
+   * Delivered so much later at the earliest: milliseconds, or one of RocketMQ's levels by name. The broker allows 40
+   * days unless it is told otherwise. The receipt's message id takes it back: `recall`.
+   */
+  readonly delay?: number | DelayLevel;
+  /** Delivered at this time at the earliest; instead of a delay. */
+  readonly deliverAt?: Date;
   /** The queue; default: by ordering key, or by turns. */
   readonly queue?: QueueId | QueueSelector;
 }
@@ -33,7 +42,7 @@ export interface QueueId {
  */
 export type QueueSelector = (queues: readonly QueueId[]) => QueueId;
 
-/** Where a message was stored. */
+/** Where a message was stored; for a delayed one where it waits, which is not where it will be. */
 export interface Receipt {
   /** Names the message in its cluster: 32 hexadecimal digits. */
   readonly messageId: string;

@@ -2,6 +2,7 @@
 
 import type { CallOptions } from './call-time.ts';
 import { type Clock, randomBelow, type Timer } from './clock.ts';
+import { isDelayed } from './delay.ts';
 import { abortedError, closedError, isMqError, MqError, noMaster } from './errors.ts';
 import type { Events } from './events.ts';
 import { FrameSender } from './frame-sender.ts';
@@ -11,10 +12,13 @@ import { Outgoing } from './outgoing.ts';
 import { ProduceLink } from './produce-link.ts';
 import { queueOfKey, queueOfTurn } from './queue-choice.ts';
 import { QueueSender } from './queue-sender.ts';
+import { recallMessage } from './recall.ts';
 import { RouteWait } from './route-wait.ts';
 import type { Routes } from './routes.ts';
 import { SendWindow } from './send-window.ts';
 import type { TopicHandle } from './topic-handle.ts';
+import { type TransactionChecker, TransactionWatch } from './transaction-watch.ts';
+import { runTransaction, type Transaction } from './transactions.ts';
 import type { Channels } from './transport/channels.ts';
 import type { Route, RouteQueue } from './transport/route.ts';
 import { messageBytes } from './wire/frame.ts';
@@ -28,6 +32,13 @@ export interface ProducerOptions {
   readonly inFlightBytesMax?: number;
   /** How long sending may take, all tries included, in milliseconds. Default: 10,000. */
   readonly deadlineMs?: number;
+  /**
+   * The producers that may be asked for the outcome of a transaction that this one began, 1 to 127 characters of
+   * `[%|a-zA-Z0-9_-]`. Needed for transactions.
+   */
+  readonly group?: string;
+  /** Tells the outcome of transactions that producers of the group began and did not decide. */
+  readonly checkTransaction?: TransactionChecker;
 }
 
 /** How one message is sent. */
@@ -52,12 +63,16 @@ interface TopicState {
 
 /** Sends messages; made by `Client.producer`. */
 export class Producer implements AsyncDisposable {
-  readonly #options: Required<ProducerOptions>;
+  readonly #options: ProducerOptions & {
+    readonly inFlightBytesMax: number;
+    readonly deadlineMs: number;
+  };
   readonly #routes: Routes;
   readonly #channels: Channels;
   readonly #clock: Clock;
   readonly #events: Events;
   readonly #window: SendWindow;
+  readonly #transactionWatch: TransactionWatch | undefined;
   /** By broker group. */
   readonly #links = new Map<string, ProduceLink>();
   readonly #frameLinks = new Map<string, ProduceLink>();
@@ -92,6 +107,11 @@ export class Producer implements AsyncDisposable {
       { routes: this.#routes, clock: this.#clock, closing: this.#closing.signal },
       (item) => this.#window.enter(item),
     );
+    const { group, checkTransaction } = options;
+    if (checkTransaction !== undefined) {
+      if (group === undefined) throw noGroup();
+      this.#transactionWatch = new TransactionWatch(group, checkTransaction, modules);
+    }
     this.#sweep = this.#clock.every(SWEEP_MS, () => this.#expire(this.#clock.monotonicMs()));
   }
 
@@ -142,6 +162,59 @@ export class Producer implements AsyncDisposable {
       if (isMqError(error, 'ALREADY_STORED')) return;
       this.oneWayFailures++;
       this.#events.emit({ type: 'sendFailed', topic: name, error });
+    });
+  }
+
+  /**
+   * Sends messages of one topic together with work of the caller: they are stored first, nobody sees them while the work
+   * runs, and they are delivered when it returns; when it throws they are dropped, and its error is thrown on. A producer
+   * that dies meanwhile leaves the outcome to `checkTransaction` of its group; what nobody can tell is rolled back.
+   *
+   * @param messages one message, or up to 1024 that go to one queue: that of the first
+   * @param work returning commits, throwing rolls back
+   * @returns what the work returned
+   * @throws MqError TRANSACTION_ENDED when the broker had given the transaction up before the work was done;
+   *   OUTCOME_UNKNOWN when it cannot be reached
+   */
+  async transaction<Value>(
+    topic: string,
+    messages: OutgoingMessage | readonly OutgoingMessage[],
+    work: (transaction: Transaction) => Promise<Value> | Value,
+    options: SendOptions = {},
+  ): Promise<Value> {
+    if (this.#closed !== undefined) throw closedError('producer');
+    const { group } = this.#options;
+    if (group === undefined) throw noGroup();
+    const { deadlineMs = this.#options.deadlineMs, signal } = options;
+    const list = Array.isArray(messages) ? messages : [messages as OutgoingMessage];
+    const [first] = list;
+    if (first === undefined) throw new MqError('INVALID_OPTION', 'a transaction has no message');
+    for (const message of list) {
+      const fault = messageFault(message);
+      if (fault !== undefined) throw fault;
+      if (isDelayed(message)) {
+        throw new MqError('INVALID_OPTION', 'a message of a transaction cannot be delayed');
+      }
+    }
+    const call = { deadlineMs, ...(signal === undefined ? {} : { signal }) };
+    const route = await this.#routes.find(topic, call, true);
+    const queue = this.#choose(route, first);
+    const modules = { channels: this.#channels, clock: this.#clock, events: this.#events };
+    return runTransaction({ topic, queue, group }, list, work, call, modules);
+  }
+
+  /**
+   * Takes a delayed message back before it is delivered.
+   *
+   * @param messageId of the receipt
+   * @throws MqError NOT_WAITING when it was delivered or recalled before, NOT_DELAYED when it is no delayed message
+   */
+  recall(messageId: string, options: SendOptions = {}): Promise<void> {
+    const { deadlineMs = this.#options.deadlineMs, signal } = options;
+    const modules = { routes: this.#routes, channels: this.#channels };
+    return recallMessage(messageId, modules, {
+      deadlineMs,
+      ...(signal === undefined ? {} : { signal }),
     });
   }
 
@@ -201,7 +274,7 @@ export class Producer implements AsyncDisposable {
     try {
       const route = this.#routes.known(item.topic);
       if (route === undefined) throw noMaster(item.topic);
-      this.#sender(route, this.#choose(route, item.message)).add(item);
+      this.#sender(route, this.#choose(route, item.message), item).add(item);
     } catch (error) {
       item.failed(isMqError(error) ? (error as MqError) : selectorFailed(error));
     }
@@ -281,10 +354,11 @@ export class Producer implements AsyncDisposable {
     this.#leaving.add(broker);
   }
 
-  #sender(route: Route, queue: RouteQueue): QueueSender {
+  /** Delayed messages travel apart: the broker numbers them apart from those of their queue. */
+  #sender(route: Route, queue: RouteQueue, { message }: Outgoing): QueueSender {
     const { topic } = route;
     const { broker, queueId } = queue;
-    const key = `${topic} ${broker} ${queueId}`;
+    const key = `${topic} ${broker} ${queueId}${isDelayed(message) ? ' delayed' : ''}`;
     let sender = this.#senders.get(key);
     if (sender === undefined) {
       sender = new QueueSender(
@@ -358,7 +432,7 @@ export class Producer implements AsyncDisposable {
     const route = this.#routes.known(sender.topic);
     for (const item of sender.takeMovable()) {
       const next =
-        route === undefined ? sender : this.#sender(route, this.#choose(route, item.message));
+        route === undefined ? sender : this.#sender(route, this.#choose(route, item.message), item);
       next.add(item);
     }
   }
@@ -391,6 +465,7 @@ export class Producer implements AsyncDisposable {
       timer.cancel();
     }
     this.#sweep.cancel();
+    this.#transactionWatch?.close();
     this.#closing.abort();
     this.#expire(Number.POSITIVE_INFINITY);
     for (const link of [...this.#links.values(), ...this.#frameLinks.values()]) link.close();
@@ -400,6 +475,13 @@ export class Producer implements AsyncDisposable {
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }
+}
+
+function noGroup(): MqError {
+  return new MqError(
+    'INVALID_OPTION',
+    'transactions need the producer option `group`: whom the broker may ask for their outcome',
+  );
 }
 
 function noRoom(): MqError {

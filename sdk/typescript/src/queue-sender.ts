@@ -31,6 +31,8 @@ const ONE_IS_BAD = new Set([
   'INVALID_KEY',
   'INVALID_ORDERING_KEY',
   'MALFORMED_FRAME',
+  'WRONG_MESSAGE_KIND',
+  'DELAY_TOO_LONG',
 ]);
 
 interface Flight extends LinkFrame {

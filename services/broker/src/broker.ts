@@ -25,6 +25,8 @@ import { FrameAppender } from './grpc/append-frame.ts';
 import { ProduceStreams } from './grpc/produce.ts';
 import { addBrokerService } from './grpc/service.ts';
 import type { SubscribeStream } from './grpc/subscribe.ts';
+import { EvenClock } from './held/even-clock.ts';
+import { HeldRelease } from './held/held-release.ts';
 import { LOG_DEFAULTS } from './log/log-options.ts';
 import { registerBrokerMetrics } from './metrics.ts';
 import { Registration } from './registration.ts';
@@ -35,7 +37,9 @@ import { type OpenedState, openState } from './state/open-state.ts';
 import { StateLog } from './state/state-log.ts';
 import { StateWriter } from './state/state-writer.ts';
 import type { StateStore } from './state/store.ts';
-import type { Topic } from './state/topics.ts';
+import { isHoldingTopic, type Topic } from './state/topics.ts';
+import { TimerRelease } from './timers/timer-release.ts';
+import { Transactions } from './transactions/transactions.ts';
 
 /** What a broker stands on. */
 export interface BrokerModules {
@@ -173,7 +177,35 @@ export class Broker {
       );
       closers.push(() => retention.close());
 
-      const appender = new FrameAppender({ stateLog, catalog: topics, guard, clock });
+      const heldRelease = new HeldRelease({ stateLog, collector, logger: part('held') });
+      const time = new EvenClock(clock, state.lastTimeMs);
+      const timers = new TimerRelease(options.delayMax, {
+        state,
+        held: heldRelease,
+        time,
+        clock,
+        logger: part('timers'),
+      });
+      closers.push(() => timers.close());
+      const transactions = new Transactions(
+        {
+          firstMs: options.transactionFirstCheck,
+          pauseMaxMs: options.transactionCheckPauseMax,
+          max: options.transactionChecks,
+          openMaxMs: options.transactionMax,
+        },
+        { stateLog, held: heldRelease, time, clock, logger: part('transactions') },
+      );
+      closers.push(() => transactions.close());
+
+      const appender = new FrameAppender({
+        stateLog,
+        catalog: topics,
+        guard,
+        clock,
+        timers,
+        transactions,
+      });
       const produce = new ProduceStreams({ log, appender, clock });
       log.observe({
         advanced() {
@@ -187,10 +219,15 @@ export class Broker {
       });
       writer.start();
       retention.start();
+      timers.start();
+      transactions.start();
 
       const registry = modules.registry ?? new Registry();
       const server = new GrpcServer();
       const streams: ReadonlyMap<string, SubscribeStream> = addBrokerService(server, options.name, {
+        stateLog,
+        heldRelease,
+        transactions,
         topics,
         groups,
         delivery,
@@ -231,6 +268,7 @@ export class Broker {
         deadLetters,
         produce,
         streams,
+        timers,
       });
 
       const address = formatAddress(options.advertise ?? options.host, port);
@@ -245,12 +283,14 @@ export class Broker {
             cluster: options.cluster,
             version,
           },
-          topics: () => [...state.topics.all()].map(queuesOf),
+          topics: () =>
+            [...state.topics.all()].filter(({ name }) => !isHoldingTopic(name)).map(queuesOf),
         },
         { clock, random, logger: part('registration') },
       );
       closers.push(() => registration.leave());
       topicChanged = (topic, deleted) => {
+        if (isHoldingTopic(topic.name)) return;
         delivery.topicChanged(topic, deleted);
         registration.topicsChanged(deleted ? [] : [queuesOf(topic)], deleted ? [topic.name] : []);
       };

@@ -13,6 +13,7 @@ import type { BrokerState } from './state/broker-state.ts';
 import { queueProgress } from './state/groups.ts';
 import type { StateWriter } from './state/state-writer.ts';
 import { isSystemTopic, type Topic } from './state/topics.ts';
+import type { TimerRelease } from './timers/timer-release.ts';
 
 /** What is measured. */
 export interface MeasuredParts {
@@ -25,6 +26,7 @@ export interface MeasuredParts {
   readonly deadLetters: DeadLetters;
   readonly produce: ProduceStreams;
   readonly streams: ReadonlyMap<string, SubscribeStream>;
+  readonly timers: TimerRelease;
 }
 
 const NODE = ['cluster', 'node_type', 'node_id'] as const;
@@ -94,6 +96,13 @@ export function registerBrokerMetrics(registry: Registry, parts: MeasuredParts):
 
   registerGroupMetrics(registry, parts, node);
 
+  gauge('rocketmq_timing_messages', 'Delayed messages that wait', () => state.held.pending);
+  registry.observedCounter(
+    'rocketmq_timer_dequeue_total',
+    'Delayed messages moved to their topic when they were due',
+    NODE,
+    (show) => show(parts.timers.released, node),
+  );
   gauge('rocketmq_storage_size', 'Bytes of the log that are kept', () => log.written - log.start);
   gauge('rocketmq_storage_flush_behind_bytes', 'Bytes written and not yet durable', () =>
     Math.max(0, log.written - log.durable),

@@ -5,7 +5,8 @@
 //   a topic with a shorter retention of its own has its queues begin later.
 //
 // Nothing goes before a snapshot of the state lies behind it in the log, durable: the state could not be built
-// any more. Messages that are delivered and not settled are appended again first, with their old offsets.
+// any more. Messages that are delivered and not settled, and delayed ones that wait, are appended again first, with their
+// old offsets.
 
 import type { Clock, Logger, Timer } from '@ternmq/runtime';
 import type { OffsetFinder } from './delivery/offsets.ts';
@@ -117,8 +118,10 @@ export class Retention {
   /** Does no queue keep a message from before a position? */
   #holdsNothing(position: number): boolean {
     const { state } = this.#stateLog;
+    if (state.held.pending > 0) return false;
     for (const topic of state.topics.all()) {
       for (const queue of topic.queues) {
+        if (queue.sparse) continue;
         const begin = state.beginOf(queue);
         if (begin < queue.next && state.locate(queue, begin).position < position) return false;
       }
@@ -140,10 +143,12 @@ export class Retention {
     const snapshot = await writeSnapshot(this.#stateLog, this.#store, this.#clock);
     if (snapshot < position) return;
     // As late as possible: messages are delivered all the time.
-    await this.#relocateUnsettled((queue, offset) => {
+    const goes = (queue: Queue, offset: number): boolean => {
       const { position: at, length } = this.#stateLog.state.locate(queue, offset);
       return length > 0 && at < position;
-    });
+    };
+    await this.#relocateUnsettled(goes);
+    await this.#relocateTimers(goes);
     this.#stateLog.change({
       case: 'logTrimmed',
       value: { $typeName: 'ternmq.log.v1.LogTrimmed', startPosition: BigInt(position) },
@@ -176,6 +181,20 @@ export class Retention {
     }
   }
 
+  /** Appends delayed messages again that wait and would go. */
+  async #relocateTimers(goes: (queue: Queue, offset: number) => boolean): Promise<void> {
+    const { held } = this.#stateLog.state;
+    const { queue } = held;
+    if (queue === undefined) return;
+    const going: number[] = [];
+    held.forEachPending((offset) => {
+      if (goes(queue, offset)) going.push(offset);
+    });
+    for (const offset of going) {
+      if (held.isPending(offset)) await this.#relocate(queue, offset);
+    }
+  }
+
   async #relocate(queue: Queue, offset: number): Promise<void> {
     const { state, log } = this.#stateLog;
     const { position, length } = state.locate(queue, offset);
@@ -194,6 +213,7 @@ export class Retention {
   /** Lets the queues of topics with a retention of their own begin later. */
   async #trimTopics(): Promise<void> {
     for (const topic of [...this.#stateLog.state.topics.all()]) {
+      if (topic.queues[0]?.sparse) continue;
       const { retentionMs, retentionBytes } = topic.settings;
       const shorter = retentionMs > 0 && retentionMs < this.#longestRetentionMs();
       const mixed = retentionMs === 0 && this.#options.retentionMs < this.#longestRetentionMs();

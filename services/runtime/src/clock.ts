@@ -156,6 +156,11 @@ export class ManualClock implements Clock {
     this.#moveTo(endMs);
   }
 
+  /** Sets the wall time, as an operator would; what waits is not concerned. */
+  setWall(nowMs: number): void {
+    this.#nowMs = nowMs;
+  }
+
   #next(endMs: number): ManualTimer | undefined {
     let first: ManualTimer | undefined;
     for (const timer of this.#timers) {

@@ -3,6 +3,7 @@
 import type { Command } from 'commander';
 import { addGet } from './message/get.ts';
 import { addQuery } from './message/query.ts';
+import { addRecall } from './message/recall.ts';
 import { addSend } from './message/send.ts';
 import { addTail } from './message/tail.ts';
 
@@ -12,4 +13,5 @@ export function messageCommand(command: Command): void {
   addGet(command);
   addQuery(command);
   addTail(command);
+  addRecall(command);
 }

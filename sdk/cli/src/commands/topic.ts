@@ -1,7 +1,7 @@
 // `tern topic`: topics.
 
-import type { TopicDescription, TopicSettings } from '@ternmq/sdk';
-import type { Command } from 'commander';
+import type { TopicDescription, TopicKindName, TopicSettings } from '@ternmq/sdk';
+import { type Command, Option } from 'commander';
 import { duration, size, wholeNumber } from '../arguments.ts';
 import { addClientCommand, type ClientCall } from '../client-command.ts';
 import { confirmLoss } from '../confirm.ts';
@@ -13,7 +13,17 @@ interface SettingFlags {
   readonly queues?: number;
   readonly retention?: number;
   readonly retentionBytes?: number;
+  readonly type?: TopicKindName;
 }
+
+const KINDS: readonly TopicKindName[] = [
+  'normal',
+  'fifo',
+  'delay',
+  'transaction',
+  'mixed',
+  'priority',
+];
 
 /** Completes the command. */
 export function topicCommand(command: Command): void {
@@ -48,6 +58,7 @@ export function topicCommand(command: Command): void {
       examples: [
         'tern topic create orders',
         'tern topic create clicks --queues 16 --retention 7d --retention-bytes 1GiB',
+        'tern topic create reminders --type delay',
       ],
     },
     addSettingFlags,
@@ -70,7 +81,9 @@ export function topicCommand(command: Command): void {
     async ({ client, args: [topic = ''], flags, format, options }: ClientCall<SettingFlags>) => {
       const settings = settingsOf(flags);
       if (Object.keys(settings).length === 0) {
-        throw new UsageError('say what to change: --queues, --retention or --retention-bytes');
+        throw new UsageError(
+          'say what to change: --queues, --retention, --retention-bytes or --type',
+        );
       }
       const topics = await client.admin.updateTopic(topic, settings, options);
       await print(format === 'json' ? jsonLine(topics) : topicTable(topics));
@@ -103,14 +116,21 @@ function addSettingFlags(command: Command): void {
   command
     .option('--queues <number>', 'Queues on each broker group', wholeNumber(1, 1024))
     .option('--retention <time>', 'How long messages are kept at least', duration)
-    .option('--retention-bytes <size>', 'Bytes of each queue that are kept', size);
+    .option('--retention-bytes <size>', 'Bytes of each queue that are kept', size)
+    .addOption(
+      new Option(
+        '--type <kind>',
+        'Which kind of messages it takes; without it, every kind',
+      ).choices(KINDS),
+    );
 }
 
-function settingsOf({ queues, retention, retentionBytes }: SettingFlags): TopicSettings {
+function settingsOf({ queues, retention, retentionBytes, type }: SettingFlags): TopicSettings {
   return {
     ...(queues === undefined ? {} : { queues }),
     ...(retention === undefined ? {} : { retentionMs: retention }),
     ...(retentionBytes === undefined ? {} : { retentionBytes }),
+    ...(type === undefined ? {} : { kind: type }),
   };
 }
 
@@ -137,6 +157,7 @@ function topicTable(topics: readonly TopicDescription[]): string {
   return table(topics, [
     { title: 'topic', value: ({ name }) => name },
     { title: 'broker', value: ({ broker }) => broker },
+    { title: 'type', value: ({ settings }) => settings.kind },
     { title: 'queues', value: ({ settings }) => settings.queues },
     {
       title: 'retention',

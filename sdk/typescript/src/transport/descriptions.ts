@@ -1,11 +1,14 @@
 // What operators see, as plain objects: numbers instead of bigints, names instead of codes.
 
-import type {
-  ConsumerDescription as ConsumerMessage,
-  DescribeBrokerResponse,
-  Group,
-  QueueProgress as ProgressMessage,
-  Topic,
+import {
+  type ConsumerDescription as ConsumerMessage,
+  type DescribeBrokerResponse,
+  type Group,
+  type QueueProgress as ProgressMessage,
+  type Topic,
+  TopicKind,
+  type Transaction,
+  TransactionState,
 } from '@ternmq/proto/gen/ternmq/broker/v1/broker_pb';
 
 /** Settings of a topic; what is absent takes the broker's default, or keeps its value in a change. */
@@ -16,6 +19,29 @@ export interface TopicSettings {
   readonly retentionMs?: number;
   /** Bytes of each queue's newest messages that are kept; 0 is no limit. */
   readonly retentionBytes?: number;
+  /** Which kind of messages it takes; `any` when nobody said. */
+  readonly kind?: TopicKindName;
+}
+
+const KINDS = {
+  any: TopicKind.UNSPECIFIED,
+  normal: TopicKind.NORMAL,
+  fifo: TopicKind.ORDERED,
+  delay: TopicKind.DELAYED,
+  transaction: TopicKind.TRANSACTIONAL,
+  mixed: TopicKind.MIXED,
+  priority: TopicKind.PRIORITY,
+} as const;
+
+/**
+ * A kind of topics: plain messages, with an ordering key, delayed, of transactions, with a priority, or `mixed` and `any`
+ * for all.
+ */
+export type TopicKindName = keyof typeof KINDS;
+
+function kindName(kind: TopicKind): TopicKindName {
+  const found = Object.entries(KINDS).find(([, value]) => value === kind);
+  return (found?.[0] as TopicKindName | undefined) ?? 'any';
 }
 
 /** A topic on one broker group. */
@@ -98,6 +124,61 @@ export interface BrokerDescription {
   readonly corruptRanges: number;
 }
 
+/** What became of a transaction. */
+export type TransactionStateName = 'open' | 'committed' | 'rolled back';
+
+/** A transaction on one broker. */
+export interface TransactionDescription {
+  /** Names it. */
+  readonly transactionId: string;
+  readonly broker: string;
+  /** Empty when the topic was deleted. */
+  readonly topic: string;
+  readonly producerGroup: string;
+  /** Number of its messages. */
+  readonly messages: number;
+  readonly state: TransactionStateName;
+  readonly begunMs: number;
+  /** Times that a producer was asked for the outcome. */
+  readonly checks: number;
+  /** When a producer is asked next; 0 when it has ended. */
+  readonly nextCheckMs: number;
+  /** 0 while it is open. */
+  readonly endedMs: number;
+  /** Why it was decided; empty while it is open. */
+  readonly cause: string;
+}
+
+const STATES = {
+  open: TransactionState.OPEN,
+  committed: TransactionState.COMMITTED,
+  'rolled back': TransactionState.ROLLED_BACK,
+} as const;
+
+/** A transaction's state as the broker takes it; all of them when absent. */
+export function transactionState(name: TransactionStateName | undefined): TransactionState {
+  return name === undefined ? TransactionState.UNSPECIFIED : STATES[name];
+}
+
+/** Describes a transaction. */
+export function transactionOf(broker: string, transaction: Transaction): TransactionDescription {
+  const { transactionId, topic, producerGroup, messages, checks, cause } = transaction;
+  const state = Object.entries(STATES).find(([, value]) => value === transaction.state)?.[0];
+  return {
+    transactionId,
+    broker,
+    topic,
+    producerGroup,
+    messages,
+    state: (state as TransactionStateName | undefined) ?? 'open',
+    begunMs: Number(transaction.begunMs),
+    checks,
+    nextCheckMs: Number(transaction.nextCheckMs),
+    endedMs: Number(transaction.endedMs),
+    cause,
+  };
+}
+
 /** Describes a topic. */
 export function topicOf(broker: string, topic: Topic): TopicDescription {
   return {
@@ -108,6 +189,7 @@ export function topicOf(broker: string, topic: Topic): TopicDescription {
       queues: topic.settings?.queues ?? 0,
       retentionMs: Number(topic.settings?.retentionMs ?? 0n),
       retentionBytes: Number(topic.settings?.retentionBytes ?? 0n),
+      kind: kindName(topic.settings?.kind ?? TopicKind.UNSPECIFIED),
     },
     createdMs: Number(topic.createdMs),
   };
@@ -187,11 +269,13 @@ export function topicSettings(settings: TopicSettings): {
   queues: number;
   retentionMs: bigint;
   retentionBytes: bigint;
+  kind: TopicKind;
 } {
   return {
     queues: settings.queues ?? 0,
     retentionMs: BigInt(settings.retentionMs ?? 0),
     retentionBytes: BigInt(settings.retentionBytes ?? 0),
+    kind: KINDS[settings.kind ?? 'any'],
   };
 }
 

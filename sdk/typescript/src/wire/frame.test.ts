@@ -2,6 +2,7 @@ import { fromBinary } from '@bufbuild/protobuf';
 import { ProduceRequestSchema } from '@ternmq/proto/gen/ternmq/broker/v1/broker_pb';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { DELAY_LEVELS, delayMsOf } from '../delay.ts';
 import type { OutgoingMessage } from '../message.ts';
 import { addressFrame, encodeFrame, messageBytes } from './frame.ts';
 
@@ -13,6 +14,8 @@ const message: fc.Arbitrary<OutgoingMessage> = fc.record(
     keys: fc.array(text, { maxLength: 4 }),
     properties: fc.dictionary(text, text, { maxKeys: 5 }),
     orderingKey: text,
+    delay: fc.oneof(fc.nat(3_456_000_000), fc.constantFrom(...DELAY_LEVELS)),
+    deliverAt: fc.date({ min: new Date(1), max: new Date(2 ** 42), noInvalidDate: true }),
   },
   { requiredKeys: ['body'] },
 );
@@ -42,13 +45,16 @@ describe('a frame', () => {
           });
           expect(frame.count).toBe(messages.length);
           expect(read.messages).toHaveLength(messages.length);
-          for (const [i, { body, tag, keys, properties, orderingKey }] of messages.entries()) {
+          for (const [i, message] of messages.entries()) {
+            const { body, tag, keys, properties, orderingKey, delay, deliverAt } = message;
             expect(Buffer.from(read.messages[i]?.body ?? [])).toEqual(Buffer.from(body as string));
             expect(read.messages[i]).toMatchObject({
               tag: tag ?? '',
               keys: keys ?? [],
               orderingKey: orderingKey ?? '',
               bornTimeMs: BigInt(bornTimeMs),
+              deliverAtMs: BigInt(deliverAt?.getTime() ?? 0),
+              delayMs: deliverAt === undefined ? BigInt(delayMsOf(delay) ?? 0) : 0n,
             });
             expect(Object.entries(read.messages[i]?.properties ?? {}).sort()).toEqual(
               Object.entries(properties ?? {}).sort(),

@@ -5,7 +5,9 @@
 //   0x0a length topic | 0x10 queue id 2 | 0x19 producer id 8 | 0x21 sequence 8 | 0x2d frame id 4 | 0x32 message …
 //
 //   message: 0x0a body | 0x12 tag | 0x1a key … | 0x22 property … | 0x2a ordering key | 0x31 born time 8
+//            | 0x39 time of delivery 8 | 0x40 delay
 
+import { delayMsOf, isDelayed } from '../delay.ts';
 import { MqError } from '../errors.ts';
 import type { OutgoingMessage } from '../message.ts';
 import { varintBytes, writeVarint } from './varint.ts';
@@ -53,6 +55,10 @@ function measure(message: OutgoingMessage): Measured {
   if (orderingKey !== undefined && orderingKey !== '') {
     innerBytes += field(Buffer.byteLength(orderingKey));
   }
+  if (isDelayed(message)) {
+    const { delay, deliverAt } = message;
+    innerBytes += deliverAt === undefined ? 1 + varintBytes(delayMsOf(delay) ?? 0) : 9;
+  }
   return { message, body, bodyBytes, propertyBytes, innerBytes };
 }
 
@@ -92,9 +98,18 @@ function writeMessage(
     }
   }
   if (orderingKey !== undefined && orderingKey !== '') at = writeText(bytes, at, 0x2a, orderingKey);
-  bytes[at] = 0x31;
-  bytes.writeUInt32LE(bornTimeMs >>> 0, at + 1);
-  bytes.writeUInt32LE(Math.floor(bornTimeMs / TWO_POW_32), at + 5);
+  at = writeTime(bytes, at, 0x31, bornTimeMs);
+  if (!isDelayed(message)) return at;
+  const { delay, deliverAt } = message;
+  if (deliverAt !== undefined) return writeTime(bytes, at, 0x39, deliverAt.getTime());
+  bytes[at] = 0x40;
+  return writeVarint(bytes, at + 1, delayMsOf(delay) ?? 0);
+}
+
+function writeTime(bytes: Buffer, at: number, tag: number, timeMs: number): number {
+  bytes[at] = tag;
+  bytes.writeUInt32LE(timeMs >>> 0, at + 1);
+  bytes.writeUInt32LE(Math.floor(timeMs / TWO_POW_32), at + 5);
   return at + 9;
 }
 

@@ -1,8 +1,9 @@
 // The topics as applications and operators see them: found, created, changed and deleted by name.
 
+import { TopicKind } from '@ternmq/proto/gen/ternmq/broker/v1/broker_pb';
 import { TernError } from '@ternmq/runtime';
 import type { StateLog } from '../state/state-log.ts';
-import { isSystemTopic, type Topic, topicMessage } from '../state/topics.ts';
+import { isHoldingTopic, isSystemTopic, type Topic, topicMessage } from '../state/topics.ts';
 import { isTopicName } from './names.ts';
 
 /** Settings of a topic; what is absent or 0 takes the default, or keeps its value in a change. */
@@ -10,6 +11,7 @@ export interface TopicChoice {
   readonly queues?: number;
   readonly retentionMs?: number;
   readonly retentionBytes?: number;
+  readonly kind?: TopicKind;
 }
 
 /** How topics are made. */
@@ -54,7 +56,7 @@ export class TopicCatalog {
   /** The topic of a name. Throws NOT_FOUND (TOPIC_NOT_FOUND). */
   get(name: string): Topic {
     const topic = this.find(name);
-    if (topic !== undefined) return topic;
+    if (topic !== undefined && !isHoldingTopic(name)) return topic;
     throw new TernError(
       'NOT_FOUND',
       'TOPIC_NOT_FOUND',
@@ -85,6 +87,7 @@ export class TopicCatalog {
       queues: choice.queues || this.#options.queuesDefault,
       retentionMs: choice.retentionMs ?? 0,
       retentionBytes: choice.retentionBytes ?? 0,
+      kind: choice.kind ?? TopicKind.UNSPECIFIED,
     });
   }
 
@@ -101,6 +104,7 @@ export class TopicCatalog {
         queues: 1,
         retentionMs: 0,
         retentionBytes: 0,
+        kind: TopicKind.UNSPECIFIED,
       })
     );
   }
@@ -121,6 +125,7 @@ export class TopicCatalog {
       queues,
       retentionMs: choice.retentionMs || topic.settings.retentionMs,
       retentionBytes: choice.retentionBytes || topic.settings.retentionBytes,
+      kind: choice.kind || topic.settings.kind,
     });
   }
 
@@ -137,6 +142,9 @@ export class TopicCatalog {
   #put(name: string, id: number, settings: Required<TopicChoice>): Topic {
     if (!Number.isInteger(settings.queues) || settings.queues < 1 || settings.queues > QUEUES_MAX) {
       throw invalid('settings.queues', `a topic has 1 to ${QUEUES_MAX} queues`);
+    }
+    if (!Object.values<number>(TopicKind).includes(settings.kind)) {
+      throw invalid('settings.kind', `this broker knows no kind ${settings.kind} of topics`);
     }
     const { state } = this.#stateLog;
     if (state.topics.findById(id) === undefined && state.topics.size >= TOPICS_MAX) {

@@ -1,16 +1,22 @@
 // Takes a frame of messages into the log: checks it whole, finds its queue, drops what a producer sends for the
 // second time, and appends the rest.
 
+import { fromBinary } from '@bufbuild/protobuf';
+import { TransactionBeginningSchema } from '@ternmq/proto/gen/ternmq/broker/v1/broker_pb';
 import type { Clock } from '@ternmq/runtime';
 import { isTopicName } from '../catalog/names.ts';
 import type { TopicCatalog } from '../catalog/topic-catalog.ts';
 import type { DiskGuard } from '../disk-guard.ts';
+import { HELD_TOPIC } from '../state/held-table.ts';
 import { fnv1a } from '../state/message-tag.ts';
 import type { Queue } from '../state/queue.ts';
 import type { StateLog } from '../state/state-log.ts';
 import { isSystemTopic, type Topic } from '../state/topics.ts';
+import type { TimerRelease } from '../timers/timer-release.ts';
+import { TRANSACTION_MESSAGES_MAX, type Transactions } from '../transactions/transactions.ts';
 import type { Refusal } from './frame-refusal.ts';
 import { FrameScanner } from './frame-scanner.ts';
+import { wrongKind } from './message-kind.ts';
 
 /** A stretch of a frame's messages that are next to each other in the queue. */
 export interface FramePart {
@@ -20,6 +26,9 @@ export interface FramePart {
   readonly offset: number;
 }
 
+/** When a producer may be asked first for the outcome of a transaction, in milliseconds. */
+const CHECK_MS_MIN = 1000;
+const CHECK_MS_MAX = 3_600_000;
 /** Most bytes that wait for the end of the turn before they are written. */
 const UNWRITTEN_BYTES_MAX = 512 << 10;
 
@@ -37,6 +46,20 @@ const TOO_OLD: Refusal = {
   message: 'the frame was stored before, and its offsets are no longer known',
 };
 
+const MIXED: Refusal = {
+  reason: 'MIXED_FRAME',
+  message: 'a frame has delayed messages and others; send them in frames of their own',
+};
+
+const INVALID_GROUP: Refusal = {
+  reason: 'INVALID_GROUP',
+  message: 'a producer group has 1 to 127 characters of [%|a-zA-Z0-9_-]',
+};
+const INVALID_TRANSACTION: Refusal = {
+  reason: 'INVALID_TRANSACTION',
+  message: `a transaction has 1 to ${TRANSACTION_MESSAGES_MAX} messages without delays and producer_id, and first_check_ms of 1 s to 1 h`,
+};
+
 /** What became of a frame; the fields hold until the next frame. */
 export class FrameAppender {
   readonly scanner = new FrameScanner();
@@ -44,6 +67,8 @@ export class FrameAppender {
   readonly #catalog: TopicCatalog;
   readonly #guard: DiskGuard;
   readonly #clock: Clock;
+  readonly #timers: TimerRelease;
+  readonly #transactions: Transactions;
   /** The turn's time, read from the clock once. */
   #timeMs = 0;
   topic: Topic | undefined;
@@ -58,11 +83,15 @@ export class FrameAppender {
     catalog: TopicCatalog;
     guard: DiskGuard;
     clock: Clock;
+    timers: TimerRelease;
+    transactions: Transactions;
   }) {
     this.#stateLog = modules.stateLog;
     this.#catalog = modules.catalog;
     this.#guard = modules.guard;
     this.#clock = modules.clock;
+    this.#timers = modules.timers;
+    this.#transactions = modules.transactions;
   }
 
   /**
@@ -79,6 +108,8 @@ export class FrameAppender {
     this.baseOffset = 0;
     const refusal = scanner.scan(bytes) ?? this.#guard.refusal() ?? this.#choose(bytes);
     if (refusal !== undefined) return refusal;
+    if (scanner.transactionAt >= 0) return this.#beginTransaction(bytes, bornHost);
+    if (scanner.delayed > 0) return this.#delay(bytes, bornHost);
     const queue = this.queue as unknown as Queue;
     const skip = scanner.producerId === 0 ? 0 : this.#alreadyStored(queue);
     if (typeof skip !== 'number') return skip;
@@ -110,6 +141,78 @@ export class FrameAppender {
     }
     this.topic = topic;
     this.queue = queue;
+    return wrongKind(topic, scanner);
+  }
+
+  /** Stores delayed messages where they wait. */
+  #delay(bytes: Buffer, bornHost: Buffer): Refusal | undefined {
+    const { count, dues, delayed } = this.scanner;
+    if (delayed < count) return MIXED;
+    const refusal =
+      this.#timers.check(dues, count) ??
+      this.#hold(bytes, bornHost, (i) => this.#timers.dueMs(dues[i] as number));
+    this.#timers.added();
+    return refusal;
+  }
+
+  /** Stores messages that wait for the end of the transaction that begins with them. */
+  #beginTransaction(bytes: Buffer, bornHost: Buffer): Refusal | undefined {
+    const { transactionAt, transactionEnd, producerId, delayed, count } = this.scanner;
+    const said = fromBinary(
+      TransactionBeginningSchema,
+      bytes.subarray(transactionAt, transactionEnd),
+    );
+    const { producerGroup, firstCheckMs } = said;
+    if (!isTopicName(producerGroup)) return INVALID_GROUP;
+    const checkFits =
+      firstCheckMs === 0 || (firstCheckMs >= CHECK_MS_MIN && firstCheckMs <= CHECK_MS_MAX);
+    if (producerId !== 0 || delayed > 0 || count > TRANSACTION_MESSAGES_MAX || !checkFits) {
+      return INVALID_TRANSACTION;
+    }
+    this.#transactions.assertRoom();
+    const { id } = this.topic as Topic;
+    const refusal = this.#hold(bytes, bornHost, () => 0);
+    if (refusal !== undefined) return refusal;
+    this.#transactions.begin(this.baseOffset, count, id, producerGroup, firstCheckMs);
+    return undefined;
+  }
+
+  /**
+   * Stores messages where they wait. Sequences count in that queue: a producer id is for such frames alone.
+   *
+   * @param dueMs when the message of an index is due; 0 when it is not due by itself
+   */
+  #hold(bytes: Buffer, bornHost: Buffer, dueMs: (index: number) => number): Refusal | undefined {
+    const { count, starts, lengths, producerId, sequence } = this.scanner;
+    const { id: topicId } = this.topic as Topic;
+    const { queueId } = this.queue as Queue;
+    const topic = this.#catalog.system(HELD_TOPIC);
+    const queue = topic.queues[0] as Queue;
+    this.topic = topic;
+    this.queue = queue;
+    const skip = producerId === 0 ? 0 : this.#alreadyStored(queue);
+    if (typeof skip !== 'number') return skip;
+    if (skip === 0) this.baseOffset = queue.next;
+    const { log } = this.#stateLog;
+    const before = log.next;
+    const timeMs = this.#turnTimeMs();
+    try {
+      for (let i = skip; i < count; i++) {
+        this.#stateLog.appendHeld(
+          queue,
+          bytes,
+          starts[i] as number,
+          lengths[i] as number,
+          { topicId, queueId, dueMs: dueMs(i) },
+          timeMs,
+          producerId,
+          producerId === 0 ? 0 : sequence + i,
+          bornHost,
+        );
+      }
+    } finally {
+      this.#appended(queue, topic, count - skip, before);
+    }
     return undefined;
   }
 
@@ -161,13 +264,7 @@ export class FrameAppender {
     const { starts, lengths, tagHashes, keyHashes, count, producerId, sequence } = scanner;
     const { log } = this.#stateLog;
     if (skip === 0) this.baseOffset = queue.next;
-    if (this.#timeMs === 0) {
-      this.#timeMs = this.#stateLog.timeMs();
-      this.#stateLog.state.lastTimeMs = this.#timeMs;
-      this.#clock.defer(() => {
-        this.#timeMs = 0;
-      });
-    }
+    const timeMs = this.#turnTimeMs();
     const before = log.next;
     try {
       for (let i = skip; i < count; i++) {
@@ -178,20 +275,38 @@ export class FrameAppender {
           lengths[i] as number,
           tagHashes[i] as number,
           keyHashes[i] as number,
-          this.#timeMs,
+          timeMs,
           producerId,
           producerId === 0 ? 0 : sequence + i,
           bornHost,
         );
       }
     } finally {
-      // A disk that fills up in the middle refuses the frame; what is in the log already must still be told, and is
-      // known by its sequences when the frame is sent again.
-      this.#stateLog.arrived(queue);
-      log.requestFlush();
+      this.#appended(queue, this.topic as Topic, count - skip, before);
     }
-    const topic = this.topic as Topic;
-    topic.messagesIn += count - skip;
+  }
+
+  /** The turn's time. */
+  #turnTimeMs(): number {
+    if (this.#timeMs === 0) {
+      this.#timeMs = this.#stateLog.timeMs();
+      this.#stateLog.state.lastTimeMs = this.#timeMs;
+      this.#clock.defer(() => {
+        this.#timeMs = 0;
+      });
+    }
+    return this.#timeMs;
+  }
+
+  /**
+   * A run of messages is in the log. A disk that fills up in the middle refuses the frame; what is in the log already
+   * must still be told, and is known by its sequences when the frame is sent again.
+   */
+  #appended(queue: Queue, topic: Topic, messages: number, before: number): void {
+    const { log } = this.#stateLog;
+    this.#stateLog.arrived(queue);
+    log.requestFlush();
+    topic.messagesIn += messages;
     topic.bytesIn += log.next - before;
     if (log.unwrittenBytes > UNWRITTEN_BYTES_MAX) log.flush();
   }

@@ -3,7 +3,8 @@
 // is refused whole, before anything is stored.
 //
 //   ProduceRequest / SendRequest: 1 topic, 2 queue id, 3 producer id, 4 sequence, 5 frame id (fixed32) or one-way
-//   flag (varint), 6 messages. Message: 1 body, 2 tag, 3 keys, 4 properties, 5 ordering key, 6 born time.
+//   flag (varint), 6 messages, 7 how a transaction begins. Message: 1 body, 2 tag, 3 keys, 4 properties, 5 ordering key, 6 born time, 7 time of
+//   delivery (fixed64), 8 delay (varint).
 //
 // The tables grow to the largest frame seen and are used again; a frame is appended before the next is scanned.
 
@@ -52,6 +53,10 @@ const REFUSALS = {
     reason: 'INVALID_ORDERING_KEY',
     message: 'an ordering key has more than 127 bytes or is no UTF-8',
   },
+  delay: {
+    reason: 'INVALID_DELAY',
+    message: 'a message has both deliver_at_ms and delay_ms; set one of them',
+  },
   noMessages: { reason: 'MALFORMED_FRAME', message: 'the frame has no messages' },
 } as const satisfies Record<string, Refusal>;
 
@@ -79,6 +84,9 @@ export class FrameScanner {
   frameId = 0;
   /** SendRequest only. */
   oneWay = false;
+  /** Where it is said how a transaction begins; -1 when none does. SendRequest only. */
+  transactionAt = -1;
+  transactionEnd = -1;
   /** Number of messages. */
   count = 0;
   /** Where the messages lie, and the hashes of their tags and ordering keys (0 for none). */
@@ -86,6 +94,11 @@ export class FrameScanner {
   lengths = new Uint32Array(64);
   tagHashes = new Uint32Array(64);
   keyHashes = new Uint32Array(64);
+  /** When the messages may be delivered: a time in ms since the Unix epoch, minus a delay in ms, or 0 for at once. */
+  dues = new Float64Array(64);
+  /** Messages that have an ordering key, and those that are delayed. */
+  keyed = 0;
+  delayed = 0;
   /** Where the first message's ordering key lies; empty when it has none. */
   orderingKeyAt = 0;
   orderingKeyEnd = 0;
@@ -101,9 +114,13 @@ export class FrameScanner {
     this.sequence = 0;
     this.frameId = 0;
     this.oneWay = false;
+    this.transactionAt = -1;
+    this.transactionEnd = -1;
     this.count = 0;
     this.orderingKeyAt = 0;
     this.orderingKeyEnd = 0;
+    this.keyed = 0;
+    this.delayed = 0;
     const end = bytes.length;
     this.#at = 0;
     let refusal: Refusal | undefined;
@@ -157,6 +174,14 @@ export class FrameScanner {
           this.#at = messageEnd;
           break;
         }
+        case 0x3a: {
+          const length = this.#length(bytes, end);
+          if (length < 0) return MALFORMED('the transaction is cut off');
+          this.transactionAt = this.#at;
+          this.transactionEnd = this.#at + length;
+          this.#at = this.transactionEnd;
+          break;
+        }
         default:
           if (tag < 0 || !this.#skip(bytes, tag, end)) return MALFORMED('a field is cut off');
       }
@@ -168,6 +193,7 @@ export class FrameScanner {
     let bodyBytes = 0;
     let hash = 0;
     let ofKey = 0;
+    let due = 0;
     let properties = 0;
     let propertyBytes = 0;
     const first = this.count === 0;
@@ -175,6 +201,13 @@ export class FrameScanner {
     while (this.#at < end) {
       const tag = this.#varint(bytes, end);
       if ((tag & 7) !== 2 || tag > 0x2a) {
+        if (tag === 0x39 || tag === 0x40) {
+          const value = tag === 0x39 ? this.#fixed64(bytes, end) : -this.#varint64(bytes, end);
+          if (Number.isNaN(value)) return MALFORMED('a message is cut off');
+          if (value !== 0 && due !== 0 && value < 0 !== due < 0) return REFUSALS.delay;
+          if (value !== 0) due = value;
+          continue;
+        }
         if (tag < 0 || !this.#skip(bytes, tag, end)) return MALFORMED('a message is cut off');
         continue;
       }
@@ -223,7 +256,7 @@ export class FrameScanner {
     if (bodyBytes > BODY_BYTES_MAX) return REFUSALS.bodyTooLarge;
     if (properties > PROPERTIES_MAX || propertyBytes > PROPERTIES_BYTES_MAX)
       return REFUSALS.properties;
-    this.#add(start, end - start, hash, ofKey);
+    this.#add(start, end - start, hash, ofKey, due);
     return undefined;
   }
 
@@ -243,17 +276,23 @@ export class FrameScanner {
     return this.#at === to;
   }
 
-  #add(start: number, length: number, hash: number, ofKey: number): void {
+  #add(start: number, length: number, hash: number, ofKey: number, due: number): void {
     if (this.count === this.starts.length) {
       this.starts = grown(this.starts);
       this.lengths = grown(this.lengths);
       this.tagHashes = grown(this.tagHashes);
       this.keyHashes = grown(this.keyHashes);
+      const dues = new Float64Array(this.dues.length * 2);
+      dues.set(this.dues);
+      this.dues = dues;
     }
     this.starts[this.count] = start;
     this.lengths[this.count] = length;
     this.tagHashes[this.count] = hash;
     this.keyHashes[this.count] = ofKey;
+    this.dues[this.count] = due;
+    if (ofKey !== 0) this.keyed++;
+    if (due !== 0) this.delayed++;
     this.count++;
   }
 
@@ -272,6 +311,25 @@ export class FrameScanner {
       if (byte < 128) return value <= 0xffffffff ? value : -1;
     }
     return -1;
+  }
+
+  /** Eight bytes as a number, exact below 2^53; NaN when they are cut off. */
+  #fixed64(bytes: Buffer, end: number): number {
+    if (this.#at + 8 > end) return Number.NaN;
+    const value = bytes.readUInt32LE(this.#at) + bytes.readUInt32LE(this.#at + 4) * 4294967296;
+    this.#at += 8;
+    return value;
+  }
+
+  /** A varint of up to 64 bits, exact below 2^53; NaN when it is cut off or longer. */
+  #varint64(bytes: Buffer, end: number): number {
+    let value = 0;
+    for (let scale = 1, count = 0; count < 10 && this.#at < end; scale *= 128, count++) {
+      const byte = bytes[this.#at++] as number;
+      value += (byte & 127) * scale;
+      if (byte < 128) return value;
+    }
+    return Number.NaN;
   }
 
   /** The length of a field whose bytes follow and lie before `end`; -1 when they do not. */

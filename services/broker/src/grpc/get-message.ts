@@ -22,7 +22,9 @@ export function getMessage(
     const { ours, topicId, queueId, offset } = parseMessageId(request.messageId, brokerName);
     const topic = ours ? state.topics.findById(topicId) : undefined;
     const queue = topic?.queues[queueId];
-    const kept = queue !== undefined && offset >= state.beginOf(queue) && offset < queue.visibleEnd;
+    const gone = queue?.sparse === true && !state.held.isPending(offset);
+    const kept =
+      !gone && queue !== undefined && offset >= state.beginOf(queue) && offset < queue.visibleEnd;
     if (topic === undefined || queue === undefined || !kept) throw notFound(brokerName);
     const record = await collector.copy(queue, offset);
     if (record === undefined) throw notFound(brokerName);

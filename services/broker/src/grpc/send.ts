@@ -18,6 +18,7 @@ const CODES: Readonly<Record<string, ErrorCode>> = {
   SEQUENCE_TOO_OLD: 'FAILED_PRECONDITION',
   DISK_FULL: 'RESOURCE_EXHAUSTED',
   TOO_MANY_TOPICS: 'RESOURCE_EXHAUSTED',
+  TOO_MANY_TRANSACTIONS: 'RESOURCE_EXHAUSTED',
   NOT_READY: 'UNAVAILABLE',
   LOG_FAILED: 'UNAVAILABLE',
   INTERNAL: 'INTERNAL',
@@ -49,6 +50,7 @@ export function send(
     const queueId = queue?.queueId ?? 0;
     const parts: readonly FramePart[] = appender.parts ?? [{ firstIndex: 0, offset: baseOffset }];
     const { count, oneWay } = scanner;
+    const begun = scanner.transactionAt >= 0;
     if (!oneWay) await log.visibleAt(log.next);
     const receipts = Array.from({ length: count }, (_, index) => {
       const part = parts.findLast(({ firstIndex }) => firstIndex <= index) as FramePart;
@@ -60,6 +62,8 @@ export function send(
         offset: BigInt(offset),
       };
     });
-    return Buffer.from(toBinary(SendResponseSchema, create(SendResponseSchema, { receipts })));
+    const transactionId = begun ? (receipts[0]?.messageId ?? '') : '';
+    const response = create(SendResponseSchema, { receipts, transactionId });
+    return Buffer.from(toBinary(SendResponseSchema, response));
   });
 }

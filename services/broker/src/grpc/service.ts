@@ -17,11 +17,13 @@ import { groupHandlers } from './groups.ts';
 import type { ProduceStreams } from './produce.ts';
 import { progressHandlers } from './progress.ts';
 import { pull, pullStream } from './pull.ts';
+import { recallMessage } from './recall-message.ts';
 import { receive } from './receive.ts';
 import { send } from './send.ts';
 import { settlementChoices, settlementFailures } from './settlements.ts';
 import { type SubscribeModules, SubscribeStream } from './subscribe.ts';
 import { topicHandlers } from './topics.ts';
+import { type TransactionModules, transactionHandlers } from './transactions.ts';
 
 /** Everything that the RPCs use. */
 export type ServiceModules = Parameters<typeof topicHandlers>[0] &
@@ -31,6 +33,8 @@ export type ServiceModules = Parameters<typeof topicHandlers>[0] &
   Parameters<typeof pull>[0] &
   Parameters<typeof send>[1] &
   Parameters<typeof getMessage>[1] &
+  Parameters<typeof recallMessage>[1] &
+  Omit<TransactionModules, 'closing'> &
   DescribeModules &
   SubscribeModules & { produce: ProduceStreams };
 
@@ -44,6 +48,7 @@ export function addBrokerService(
   const topics = topicHandlers(modules);
   const groups = groupHandlers(modules);
   const progress = progressHandlers(modules);
+  const transactions = transactionHandlers(brokerName, { ...modules, closing: server.closing });
   server.add(
     BrokerService,
     {
@@ -60,6 +65,10 @@ export function addBrokerService(
       commitOffset: unary(progress.commitOffset),
       queryOffset: unary(progress.queryOffset),
       getMessage: unary(getMessage(brokerName, modules)),
+      recallMessage: unary(recallMessage(brokerName, modules)),
+      endTransaction: unary(transactions.endTransaction),
+      watchTransactions: transactions.watchTransactions,
+      listTransactions: unary(transactions.listTransactions),
       createTopic: unary(topics.createTopic),
       updateTopic: unary(topics.updateTopic),
       deleteTopic: unary(topics.deleteTopic),

@@ -1,22 +1,23 @@
 // Topics: create, update, delete, list, describe.
 
-import type {
-  CreateTopicRequest,
-  CreateTopicResponse,
-  DeleteTopicRequest,
-  DeleteTopicResponse,
-  DescribeTopicRequest,
-  DescribeTopicResponse,
-  ListTopicsRequest,
-  ListTopicsResponse,
-  TopicSettings,
-  UpdateTopicRequest,
-  UpdateTopicResponse,
+import {
+  type CreateTopicRequest,
+  type CreateTopicResponse,
+  type DeleteTopicRequest,
+  type DeleteTopicResponse,
+  type DescribeTopicRequest,
+  type DescribeTopicResponse,
+  type ListTopicsRequest,
+  type ListTopicsResponse,
+  TopicKind,
+  type TopicSettings,
+  type UpdateTopicRequest,
+  type UpdateTopicResponse,
 } from '@ternmq/proto/gen/ternmq/broker/v1/broker_pb';
 import type { TopicCatalog, TopicChoice } from '../catalog/topic-catalog.ts';
 import type { CommitLog } from '../log/commit-log.ts';
 import type { BrokerState } from '../state/broker-state.ts';
-import { topicMessage } from '../state/topics.ts';
+import { isHoldingTopic, topicMessage } from '../state/topics.ts';
 import { page } from './page.ts';
 
 function choiceOf(settings: TopicSettings | undefined): TopicChoice {
@@ -24,6 +25,7 @@ function choiceOf(settings: TopicSettings | undefined): TopicChoice {
     queues: settings?.queues ?? 0,
     retentionMs: Number(settings?.retentionMs ?? 0n),
     retentionBytes: Number(settings?.retentionBytes ?? 0n),
+    kind: settings?.kind ?? TopicKind.UNSPECIFIED,
   };
 }
 
@@ -60,7 +62,8 @@ export function topicHandlers(modules: {
     },
 
     listTopics({ pageSize, pageToken }) {
-      const { items, nextPageToken } = page([...state.topics.all()], pageSize, pageToken);
+      const listed = [...state.topics.all()].filter((topic) => !isHoldingTopic(topic.name));
+      const { items, nextPageToken } = page(listed, pageSize, pageToken);
       return {
         $typeName: 'ternmq.broker.v1.ListTopicsResponse',
         topics: items.map(topicMessage),

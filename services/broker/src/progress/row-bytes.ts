@@ -84,6 +84,11 @@ export class RowReader {
     return value;
   }
 
+  /** Has everything been read? */
+  get ended(): boolean {
+    return this.#at === this.#bytes.length;
+  }
+
   /** The row must end here. */
   end(): void {
     if (this.#at !== this.#bytes.length) throw corruptRow('it has bytes behind its end');

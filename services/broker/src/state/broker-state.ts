@@ -6,17 +6,20 @@
 // in batches, each together with the position it holds up to (state-writer.ts).
 
 import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
+import { TransactionState } from '@ternmq/proto/gen/ternmq/broker/v1/broker_pb';
 import {
   type ProgressStarted,
   ProgressStartedSchema,
   type StateRecord,
+  type TransactionEnded,
 } from '@ternmq/proto/gen/ternmq/log/v1/log_pb';
 import { OriginSchema } from '@ternmq/proto/gen/ternmq/message/v1/message_pb';
 import { assert } from '@ternmq/runtime';
-import { RECORD_HEADER_BYTES } from '../log/record.ts';
 import type { QueueProgress } from '../progress/queue-progress.ts';
 import { applyLeased, applySettled } from './apply-progress.ts';
+import { ChunkCache } from './chunk-cache.ts';
 import { encodeGroup, GroupTable, queueProgress, type TopicProgress } from './groups.ts';
+import { HELD_TOPIC, HeldTable } from './held-table.ts';
 import {
   chunkKey,
   idKey,
@@ -28,17 +31,6 @@ import {
   segmentKey,
   Table,
 } from './keys.ts';
-import {
-  MESSAGE_HEADER_BYTES,
-  messageBytesOf,
-  offsetOf,
-  producerIdOf,
-  queueIdOf,
-  sequenceOf,
-  storeTimeOf,
-  topicIdOf,
-} from './message-record.ts';
-import { keyHashOfMessage, tagHashOfMessage } from './message-tag.ts';
 import { encodeMeta, type StateMeta } from './meta-row.ts';
 import { ProducerSequence } from './producer-sequence.ts';
 import { collectProgress } from './progress-rows.ts';
@@ -51,11 +43,13 @@ import {
   type Queue,
 } from './queue.ts';
 import type { Batch, StateStore } from './store.ts';
-import { encodeTopic, TopicTable } from './topics.ts';
+import { encodeTopic, type Topic, TopicTable } from './topics.ts';
+import { TransactionTable } from './transaction-table.ts';
 
-const CHUNK_CACHE_MAX = 1024;
 /** Rounds of writing without a change after which a queue's open chunk leaves memory. */
 const IDLE_ROUNDS = 8;
+
+const GONE = { position: 0, length: 0, tagHash: 0 } as const;
 
 /** A full chunk that a batch carries. */
 interface StoredChunk {
@@ -76,6 +70,8 @@ export interface CollectedBatch extends Batch {
 export class BrokerState {
   readonly topics = new TopicTable();
   readonly groups = new GroupTable();
+  readonly held = new HeldTable();
+  readonly transactions = new TransactionTable();
   readonly #store: StateStore;
   /** Time of the newest record; new ones are never older. */
   lastTimeMs = 0;
@@ -96,11 +92,11 @@ export class BrokerState {
   /** Queues that may have an idle open chunk, with the round they last changed in. */
   readonly #openQueues = new Map<Queue, number>();
   #round = 0;
-  /** Chunks read from the store, the one used longest ago first. */
-  readonly #chunks = new Map<string, Uint32Array>();
+  readonly #chunks: ChunkCache;
 
   constructor(store: StateStore) {
     this.#store = store;
+    this.#chunks = new ChunkCache(store);
   }
 
   /** A queue's row must be written. */
@@ -110,33 +106,15 @@ export class BrokerState {
 
   // ---- reading the index ----
 
-  /**
-   * The entries of a chunk: at least those below `queue.next`. Throws when the store lost it, which only a
-   * damaged disk does.
-   */
+  /** The entries of a chunk of the index: at least those below `queue.next`. */
   chunk(queue: Queue, chunk: number): Uint32Array {
-    const inMemory = queue.chunkInMemory(chunk);
-    if (inMemory !== undefined) return inMemory;
-    const name = `${queue.topicId} ${queue.queueId} ${chunk}`;
-    let entries = this.#chunks.get(name);
-    if (entries === undefined) {
-      const row = this.#store.get(chunkKey(queue.topicId, queue.queueId, chunk));
-      assert(
-        row !== undefined,
-        `chunk ${chunk} of queue ${queue.topicId}/${queue.queueId} is stored`,
-      );
-      entries = new Uint32Array(row.length >> 2);
-      new Uint8Array(entries.buffer).set(row);
-      // The open chunk grows; only full ones may be kept.
-      if (entries.length < CHUNK_ENTRIES * ENTRY_WORDS) return entries;
-      if (this.#chunks.size >= CHUNK_CACHE_MAX) {
-        this.#chunks.delete(this.#chunks.keys().next().value as string);
-      }
-    } else {
-      this.#chunks.delete(name);
-    }
-    this.#chunks.set(name, entries);
-    return entries;
+    return queue.chunkInMemory(chunk) ?? this.#chunks.get(queue, chunk);
+  }
+
+  /** The entries of a chunk; undefined when a sparse queue has let it go. */
+  #findChunk(queue: Queue, chunk: number): Uint32Array | undefined {
+    if (!queue.sparse) return this.chunk(queue, chunk);
+    return queue.chunkInMemory(chunk) ?? this.#chunks.find(queue, chunk);
   }
 
   /**
@@ -146,9 +124,12 @@ export class BrokerState {
   locate(queue: Queue, offset: number): { position: number; length: number; tagHash: number } {
     assert(offset < queue.next, 'the offset is in the queue');
     const relocated = queue.relocated?.get(offset);
-    if (relocated !== undefined) return { ...relocated, tagHash: 0 };
-    if (offset < queue.begin) return { position: 0, length: 0, tagHash: 0 };
-    const entries = this.chunk(queue, Math.floor(offset / CHUNK_ENTRIES));
+    if (relocated !== undefined) {
+      return { position: relocated.position, length: relocated.length, tagHash: 0 };
+    }
+    if (offset < queue.begin) return GONE;
+    const entries = this.#findChunk(queue, Math.floor(offset / CHUNK_ENTRIES));
+    if (entries === undefined) return GONE;
     const index = offset % CHUNK_ENTRIES;
     return {
       position: entryPosition(entries, index),
@@ -159,6 +140,7 @@ export class BrokerState {
 
   /** Moves a queue's begin up to the oldest message whose record the log still keeps; returns it. */
   beginOf(queue: Queue): number {
+    if (queue.sparse) return queue.begin;
     if (queue.begunAt < this.logStart) {
       let low = queue.begin;
       let high = queue.next;
@@ -223,40 +205,37 @@ export class BrokerState {
     }
   }
 
-  /** Applies a message record read from the log. */
-  applyMessage(buffer: Buffer, view: DataView, at: number, length: number, position: number): void {
-    const body = at + RECORD_HEADER_BYTES;
-    const topic = this.topics.findById(topicIdOf(view, body));
-    const queue = topic?.queues[queueIdOf(view, body)];
-    const offset = offsetOf(view, body);
-    const timeMs = storeTimeOf(view, body);
-    this.lastTimeMs = Math.max(this.lastTimeMs, timeMs);
-    const messageAt = body + MESSAGE_HEADER_BYTES;
-    const messageEnd = messageAt + messageBytesOf(view, body);
-    if (queue !== undefined && offset < queue.next) {
-      // What it was moved from was removed by the first record.
-      this.relocated(queue, offset, position, length);
-      return;
-    }
-    if (queue !== undefined) {
-      // A gap is what corruption took: those offsets stay, and answer that they are lost.
-      while (queue.next < offset) this.addMessage(queue, position, 0, 0, 0, timeMs, 0, 0);
-      const tagHash = tagHashOfMessage(buffer, messageAt, messageEnd);
-      const keyHash = keyHashOfMessage(buffer, messageAt, messageEnd);
-      const producerId = producerIdOf(view, body);
-      const sequence = sequenceOf(view, body);
-      this.addMessage(queue, position, length, tagHash, keyHash, timeMs, producerId, sequence);
-    }
-    if (messageEnd < at + length) this.applyOrigin(buffer.subarray(messageEnd, at + length));
+  /** Is the place of a delayed message known? Not when the state was built from a log that has only its newer copy. */
+  isLocated(queue: Queue, offset: number): boolean {
+    if (queue.relocated?.has(offset)) return true;
+    const chunk = Math.floor(offset / CHUNK_ENTRIES);
+    const entries = this.#findChunk(queue, chunk);
+    if (entries === undefined) return false;
+    const index = offset % CHUNK_ENTRIES;
+    return entryLength(entries, index) > 0 && entryPosition(entries, index) >= this.logStart;
   }
 
-  /** A message of a queue was appended to the log once more, because its segment is about to go. */
-  relocated(queue: Queue, offset: number, position: number, length: number): void {
+  /** A delayed message waits no more: it was released, recalled, or dropped. */
+  heldDone(offset: number): void {
+    const { queue } = this.held;
+    const finished = this.held.done(offset);
+    if (queue === undefined || typeof finished === 'boolean') return;
+    queue.dropChunk(finished);
+    this.#setRow(chunkKey(queue.topicId, queue.queueId, finished), undefined);
+  }
+
+  /**
+   * A message of a queue was appended to the log once more, because its segment is about to go.
+   *
+   * @param dueMs when a delayed message is due; 0 for others
+   */
+  relocated(queue: Queue, offset: number, position: number, length: number, dueMs: number): void {
     queue.relocated ??= new Map();
-    queue.relocated.set(offset, { position, length });
-    const row = Buffer.allocUnsafe(16);
+    queue.relocated.set(offset, { position, length, dueMs });
+    const row = Buffer.allocUnsafe(24);
     row.writeDoubleLE(position, 0);
     row.writeDoubleLE(length, 8);
+    row.writeDoubleLE(dueMs, 16);
     this.relocating.add(queue);
     this.#setRow(relocatedKey(queue.topicId, queue.queueId, offset), row);
   }
@@ -302,6 +281,7 @@ export class BrokerState {
     switch (change.case) {
       case 'topicPut': {
         const topic = this.topics.put(change.value);
+        this.adoptHeldTopic(topic);
         this.#setRow(idKey(Table.TOPICS, topic.id), encodeTopic(topic));
         return;
       }
@@ -356,6 +336,23 @@ export class BrokerState {
           this.#setRow(segmentKey(start), undefined);
         }
         return;
+      case 'heldDropped':
+        for (const offset of change.value.offsets) this.heldDone(Number(offset));
+        return;
+      case 'transactionBegun':
+        this.transactions.begun(change.value);
+        return;
+      case 'transactionChecked': {
+        const { firstOffset, nextCheckMs } = change.value;
+        this.transactions.checked(Number(firstOffset), Number(nextCheckMs));
+        return;
+      }
+      case 'transactionEnded':
+        this.#endTransaction(change.value, Number(record.timeMs));
+        return;
+      case 'transactionsForgotten':
+        for (const first of change.value.firstOffsets) this.transactions.forget(Number(first));
+        return;
       case 'producersExpired':
         this.#expireProducers(new Set(change.value.producerIds.map(Number)));
         return;
@@ -367,6 +364,28 @@ export class BrokerState {
       default:
         change satisfies never;
     }
+  }
+
+  /** A topic was made or restored: delayed messages wait in the one of that name. */
+  adoptHeldTopic(topic: Topic): void {
+    if (topic.name !== HELD_TOPIC) return;
+    const queue = topic.queues[0] as Queue;
+    queue.sparse = true;
+    this.held.queue = queue;
+  }
+
+  /** Finds the order of delayed messages, once, after every row was restored. */
+  restoreHeld(): void {
+    const { queue } = this.held;
+    if (queue === undefined) return;
+    this.held.restoreOrder((chunk) => this.#findChunk(queue, chunk), this.logStart);
+  }
+
+  /** Rolling back drops the messages; committed ones are released by records of their own. */
+  #endTransaction({ firstOffset, state, cause }: TransactionEnded, timeMs: number): void {
+    const ended = this.transactions.ended(Number(firstOffset), state, cause, timeMs);
+    if (ended?.state !== TransactionState.ROLLED_BACK) return;
+    for (let i = 0; i < ended.messages; i++) this.heldDone(ended.first + i);
   }
 
   #startProgress(started: ProgressStarted): void {
@@ -451,7 +470,9 @@ export class BrokerState {
         this.#dirtySegments.size +
         this.doomed.size +
         this.#openQueues.size >
-      0
+        0 ||
+      this.held.dirty ||
+      this.transactions.dirty
     );
   }
 
@@ -479,6 +500,8 @@ export class BrokerState {
       puts.push({ key: segmentKey(start), value });
     }
     this.#dirtySegments.clear();
+    this.held.collect(puts, removes);
+    this.transactions.collect(puts, removes);
     this.#removeDoomed(removes);
     puts.push({ key: META_KEY, value: encodeMeta(this, meta) });
     return {

@@ -3,6 +3,7 @@
 
 import { RECORD_HEADER_BYTES } from '../log/record.ts';
 import type { BrokerState } from './broker-state.ts';
+import { type Labels, readLabels } from './message-labels.ts';
 import {
   MESSAGE_HEADER_BYTES,
   messageBytesOf,
@@ -11,12 +12,12 @@ import {
   storeTimeOf,
   topicIdOf,
 } from './message-record.ts';
-import { keyHashOfMessage, tagHashOfMessage } from './message-tag.ts';
 import type { Queue } from './queue.ts';
 
 /** Builds the index of a state that was taken from a snapshot. */
 export class IndexRebuild {
   readonly #state: BrokerState;
+  readonly #labels: Labels = { tagHash: 0, keyHash: 0 };
   /** How far each queue is in the snapshot, and whether one of its messages was found yet. */
   readonly #targets = new Map<Queue, { readonly next: number; started: boolean }>();
 
@@ -50,8 +51,8 @@ export class IndexRebuild {
     while (queue.next < offset) this.#state.addMessage(queue, position, 0, 0, 0, timeMs, 0, 0);
     const messageAt = body + MESSAGE_HEADER_BYTES;
     const messageEnd = messageAt + messageBytesOf(view, body);
-    const tagHash = tagHashOfMessage(buffer, messageAt, messageEnd);
-    const keyHash = keyHashOfMessage(buffer, messageAt, messageEnd);
+    readLabels(buffer, view, messageAt, messageEnd, at + length, this.#labels);
+    const { tagHash, keyHash } = this.#labels;
     this.#state.addMessage(queue, position, length, tagHash, keyHash, timeMs, 0, 0);
   }
 

@@ -12,7 +12,9 @@
 //   PRODUCERS  0x07  topic id 4, queue id 2, producer 7     producer-sequence.ts
 //   SEGMENTS   0x08  start 7                                time of the newest record in the segment, 8 bytes
 //   DOOMED     0x09  topic id 4                             empty: the index of a deleted topic is being removed
-//   RELOCATED  0x0a  topic id 4, queue id 2, offset 6       position and length, two doubles
+//   RELOCATED  0x0a  topic id 4, queue id 2, offset 6       position, length and due time, three doubles
+//   HELD_DONE  0x0b  chunk 5                                held-table.ts
+//   TRANSACTIONS 0x0c  offset 6                             transaction-table.ts
 //   INDEX      0x10  topic id 4, queue id 2, chunk 5        entries of 16 bytes; see queue.ts
 //
 // All but INDEX, DOOMED and META are small, and are what a snapshot in the log carries.
@@ -30,6 +32,8 @@ export const Table = {
   SEGMENTS: 0x08,
   DOOMED: 0x09,
   RELOCATED: 0x0a,
+  HELD_DONE: 0x0b,
+  TRANSACTIONS: 0x0c,
   INDEX: 0x10,
 } as const;
 export type Table = (typeof Table)[keyof typeof Table];
@@ -125,6 +129,30 @@ export function segmentKey(start: number): Buffer {
 /** The start in such a key. */
 export function segmentStartIn(key: Buffer): number {
   return key.readUIntBE(1, 3) * 2 ** 32 + key.readUInt32BE(4);
+}
+
+/** Number of the row of HELD_DONE that is of no chunk. */
+export const FINISHED_CHUNKS: number = 2 ** 40 - 1;
+
+/** Key of a row of HELD_DONE. */
+export function heldDoneKey(chunk: number): Buffer {
+  const key = Buffer.allocUnsafe(6);
+  key[0] = Table.HELD_DONE;
+  key.writeUIntBE(chunk, 1, 5);
+  return key;
+}
+
+/** The chunk in such a key. */
+export function heldChunkIn(key: Buffer): number {
+  return key.readUIntBE(1, 5);
+}
+
+/** Key of a row of TRANSACTIONS. */
+export function transactionKey(offset: number): Buffer {
+  const key = Buffer.allocUnsafe(7);
+  key[0] = Table.TRANSACTIONS;
+  key.writeUIntBE(offset, 1, 6);
+  return key;
 }
 
 /** Key of a row of INDEX. */

@@ -6,6 +6,7 @@ import { QueueProgress } from '../progress/queue-progress.ts';
 import type { BrokerState } from './broker-state.ts';
 import { decodeGroup, queueProgress } from './groups.ts';
 import {
+  heldChunkIn,
   idOf,
   offsetIn,
   producerIn,
@@ -26,7 +27,7 @@ export function loadState(
   source: StateStore | StoreView,
 ): StateMeta | undefined {
   for (const { value } of source.range(tableStart(Table.TOPICS), tableEnd(Table.TOPICS))) {
-    state.topics.put(decodeTopic(value));
+    state.adoptHeldTopic(state.topics.put(decodeTopic(value)));
   }
   for (const { value } of source.range(tableStart(Table.GROUPS), tableEnd(Table.GROUPS))) {
     state.groups.put(decodeGroup(value));
@@ -70,8 +71,21 @@ export function loadState(
     queue.relocated.set(offsetIn(key), {
       position: value.readDoubleLE(0),
       length: value.readDoubleLE(8),
+      dueMs: value.readDoubleLE(16),
     });
     state.relocating.add(queue);
+  }
+  for (const { key, value } of source.range(
+    tableStart(Table.HELD_DONE),
+    tableEnd(Table.HELD_DONE),
+  )) {
+    state.held.restore(heldChunkIn(key), value);
+  }
+  for (const { value } of source.range(
+    tableStart(Table.TRANSACTIONS),
+    tableEnd(Table.TRANSACTIONS),
+  )) {
+    state.transactions.restore(value);
   }
   for (const { key } of source.range(tableStart(Table.DOOMED), tableEnd(Table.DOOMED))) {
     state.doomed.add(idOf(key));

@@ -105,6 +105,14 @@ export function sequenceOf(view: DataView, at: number): number {
   return readUint64(view, at + SEQUENCE);
 }
 
+/** Bytes of the address that a message came from. */
+export const BORN_HOST_BYTES = 16;
+
+/** Index of that address. */
+export function bornHostAt(at: number): number {
+  return at + BORN_HOST;
+}
+
 /** Bytes of the producer's message. */
 export function messageBytesOf(view: DataView, at: number): number {
   return readLength(view, at + MESSAGE_LENGTH);

@@ -14,6 +14,7 @@ import { RECORD_HEADER_BYTES, RECORD_PREFIX_BYTES, RecordTag, readUint64 } from 
 import type { RecordVisitor } from '../log/scan.ts';
 import { type Segment, Segments } from '../log/segments.ts';
 import { readWatermark } from '../log/watermark-file.ts';
+import { applyMessage } from './apply-message.ts';
 import { BrokerState } from './broker-state.ts';
 import { IndexRebuild } from './index-rebuild.ts';
 import { loadState } from './load-state.ts';
@@ -103,6 +104,7 @@ async function open(
         }
       };
       try {
+        state.restoreHeld();
         const { log, recovery } = await CommitLog.open(options, modules, meta, visit);
         segments.close();
         showAll(state);
@@ -181,6 +183,7 @@ async function buildAnew(
     if (indexing && position >= cut) {
       indexing = false;
       rebuild.end(cut);
+      state.restoreHeld();
     }
     if (!indexing) apply(tag, buffer, view, at, length, position);
     else {
@@ -197,7 +200,10 @@ async function buildAnew(
   const from = { position: logStart, epoch: 0 };
   const { log, recovery } = await CommitLog.open(options, modules, from, visit);
   segments.close();
-  if (indexing) rebuild.end(cut);
+  if (indexing) {
+    rebuild.end(cut);
+    state.restoreHeld();
+  }
   showAll(state);
   if (recovery.end > 0) {
     logger.info(
@@ -212,7 +218,7 @@ function applyTo(state: BrokerState, segments: Segments): RecordVisitor {
   const note = timesOf(state, segments);
   return (tag, buffer, view, at, length, position) => {
     note(tag, buffer, view, at, length, position);
-    if (tag === RecordTag.MESSAGE) state.applyMessage(buffer, view, at, length, position);
+    if (tag === RecordTag.MESSAGE) applyMessage(state, buffer, view, at, length, position);
     else if (tag === RecordTag.STATE) {
       const bytes = buffer.subarray(at + RECORD_PREFIX_BYTES, at + length);
       state.applyChange(fromBinary(StateRecordSchema, bytes), position);

@@ -68,7 +68,8 @@ test('the begin follows the start of the log, whatever was relocated from before
         const queue = new Queue(1, 0);
         for (let i = 0; i < count; i++) state.addMessage(queue, 100 * i, 100, 0, 0, 5, 0, 0);
         const begin = cut % (count + 1);
-        for (const one of relocated) state.relocated(queue, one % count, 100 * (count + one), 100);
+        for (const one of relocated)
+          state.relocated(queue, one % count, 100 * (count + one), 100, 0);
         state.logStart = 100 * begin;
         expect(state.beginOf(queue)).toBe(begin);
       },

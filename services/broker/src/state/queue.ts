@@ -27,6 +27,14 @@ const LENGTH_BITS = 23;
 const LENGTH_MASK = (1 << LENGTH_BITS) - 1;
 const KEY_LOW_BITS = 32 - POSITION_HIGH_BITS;
 
+/** Where a message lies that was appended again. */
+export interface Relocated {
+  readonly position: number;
+  readonly length: number;
+  /** When a delayed message is due, in milliseconds since the Unix epoch; 0 for others. */
+  readonly dueMs: number;
+}
+
 /** Told when there is more to read in a queue. */
 export interface QueueReader {
   /** Messages up to `queue.visibleEnd` may be read. */
@@ -56,7 +64,12 @@ export class Queue {
   /** Who reads it now. */
   readers: QueueReader[] | undefined;
   /** Records of messages that were appended again, by offset, because their segments went. */
-  relocated: Map<number, { readonly position: number; readonly length: number }> | undefined;
+  relocated: Map<number, Relocated> | undefined;
+  /**
+   * Its messages leave one by one and not from the oldest on: `begin` does not follow the log, and full chunks of the
+   * index go by themselves.
+   */
+  sparse = false;
   /** What idempotent producers sent, by producer id; and those whose rows are to be written. */
   producers: Map<number, ProducerSequence> | undefined;
   dirtyProducers: Set<number> | undefined;
@@ -91,7 +104,7 @@ export class Queue {
 
   /** Has the index begin at an offset: nothing older is kept. */
   startIndexAt(offset: number): void {
-    this.begin = Math.max(this.begin, offset);
+    if (!this.sparse) this.begin = Math.max(this.begin, offset);
     this.next = offset;
     const index = offset % CHUNK_ENTRIES;
     this.#full = undefined;
@@ -153,6 +166,12 @@ export class Queue {
     if (this.#full?.get(chunk) !== entries) return;
     this.#full.delete(chunk);
     if (this.#full.size === 0) this.#full = undefined;
+  }
+
+  /** Nobody needs a full chunk any more. */
+  dropChunk(chunk: number): void {
+    this.#full?.delete(chunk);
+    if (this.#full?.size === 0) this.#full = undefined;
   }
 
   /** Nothing was appended for a while and everything is stored: gives the memory of the open chunk back. */

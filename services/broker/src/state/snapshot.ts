@@ -31,6 +31,8 @@ const COPIED: readonly Table[] = [
   Table.PRODUCERS,
   Table.SEGMENTS,
   Table.RELOCATED,
+  Table.HELD_DONE,
+  Table.TRANSACTIONS,
 ];
 
 /** Writes a snapshot of the store into the log; resolves with the position it holds up to when it is durable. */

@@ -9,14 +9,27 @@ import { type StateRecord, StateRecordSchema } from '@ternmq/proto/gen/ternmq/lo
 import { type Origin, OriginSchema } from '@ternmq/proto/gen/ternmq/message/v1/message_pb';
 import type { Clock } from '@ternmq/runtime';
 import type { CommitLog } from '../log/commit-log.ts';
-import { RECORD_HEADER_BYTES, RecordTag, writeLength } from '../log/record.ts';
+import { RECORD_HEADER_BYTES, RecordTag, viewOf, writeLength } from '../log/record.ts';
 import type { BrokerState } from './broker-state.ts';
-import { MESSAGE_HEADER_BYTES, NO_HOST, writeMessageHeader } from './message-record.ts';
+import { dueHigh, dueLow } from './held-table.ts';
+import {
+  MESSAGE_HEADER_BYTES,
+  messageBytesOf,
+  NO_HOST,
+  writeMessageHeader,
+} from './message-record.ts';
 import { keyHashOfMessage, tagHashOfMessage } from './message-tag.ts';
+import {
+  HELD_BYTES,
+  type Held,
+  RELEASED_BYTES,
+  readHeld,
+  TrailerTag,
+  trailerTag,
+  writeHeld,
+  writeReleased,
+} from './message-trailer.ts';
 import type { Queue } from './queue.ts';
-
-/** Field 12 of StoredMessage, length-delimited. */
-const ORIGIN_TAG = 0x62;
 
 /** A queue's messages that become visible with the log. */
 interface Arrivals {
@@ -139,7 +152,7 @@ export class StateLog {
     const messageAt = at + MESSAGE_HEADER_BYTES;
     buffer.set(message, messageAt);
     const originAt = messageAt + message.length;
-    view.setUint8(originAt, ORIGIN_TAG);
+    view.setUint8(originAt, TrailerTag.ORIGIN);
     writeLength(view, originAt + 1, originBytes.length);
     buffer.set(originBytes, originAt + TAG_AND_LENGTH);
     const recordAt = at - RECORD_HEADER_BYTES;
@@ -154,12 +167,101 @@ export class StateLog {
     log.requestFlush();
   }
 
+  /**
+   * Appends a delayed message to the queue in which it waits. As `appendMessage`, with where it belongs.
+   *
+   * @param queue the queue of delayed messages
+   */
+  appendHeld(
+    queue: Queue,
+    bytes: Uint8Array,
+    start: number,
+    length: number,
+    held: Held,
+    timeMs: number,
+    producerId: number,
+    sequence: number,
+    bornHost: Buffer,
+  ): void {
+    const { log, state } = this;
+    const bodyBytes = MESSAGE_HEADER_BYTES + length + HELD_BYTES;
+    const at = log.begin(RecordTag.MESSAGE, bodyBytes);
+    const { buffer, view } = log;
+    const { topicId, queueId, next } = queue;
+    writeMessageHeader(
+      buffer,
+      view,
+      at,
+      topicId,
+      queueId,
+      next,
+      timeMs,
+      producerId,
+      sequence,
+      bornHost,
+      length,
+    );
+    const messageAt = at + MESSAGE_HEADER_BYTES;
+    buffer.set(bytes.subarray(start, start + length), messageAt);
+    writeHeld(view, messageAt + length, held);
+    const position = log.end();
+    state.addMessage(
+      queue,
+      position,
+      RECORD_HEADER_BYTES + bodyBytes,
+      dueLow(held.dueMs),
+      dueHigh(held.dueMs),
+      timeMs,
+      producerId,
+      sequence,
+    );
+    state.held.add(next, held.dueMs);
+  }
+
+  /**
+   * Moves a delayed message to the queue where it belongs, with one record. The caller says when a run of messages is
+   * complete (`arrived`).
+   *
+   * @param message the producer's bytes
+   * @param offset where it waited
+   */
+  releaseMessage(
+    queue: Queue,
+    message: Buffer,
+    timeMs: number,
+    bornHost: Buffer,
+    heldQueue: Queue,
+    offset: number,
+  ): void {
+    const { log, state } = this;
+    const { length } = message;
+    const bodyBytes = MESSAGE_HEADER_BYTES + length + RELEASED_BYTES;
+    const at = log.begin(RecordTag.MESSAGE, bodyBytes);
+    const { buffer, view } = log;
+    const { topicId, queueId, next } = queue;
+    writeMessageHeader(buffer, view, at, topicId, queueId, next, timeMs, 0, 0, bornHost, length);
+    const messageAt = at + MESSAGE_HEADER_BYTES;
+    buffer.set(message, messageAt);
+    writeReleased(view, messageAt + length, { topicId: heldQueue.topicId, offset });
+    const position = log.end();
+    const tagHash = tagHashOfMessage(message, 0, length);
+    const keyHash = keyHashOfMessage(message, 0, length);
+    const recordBytes = RECORD_HEADER_BYTES + bodyBytes;
+    state.lastTimeMs = timeMs;
+    state.addMessage(queue, position, recordBytes, tagHash, keyHash, timeMs, 0, 0);
+    state.heldDone(offset);
+  }
+
   /** Appends a message's record once more, with its old offset, because its segment is about to go. */
   relocateMessage(queue: Queue, offset: number, record: Buffer): void {
     // A copy: making room in the log may use the cache again that the record lies in.
     const body = Buffer.from(record.subarray(RECORD_HEADER_BYTES));
     const position = this.log.append(RecordTag.MESSAGE, body);
-    this.state.relocated(queue, offset, position, record.length);
+    const view = viewOf(body);
+    const messageEnd = MESSAGE_HEADER_BYTES + messageBytesOf(view, 0);
+    const held = trailerTag(body, messageEnd, body.length) === TrailerTag.HELD;
+    const dueMs = held ? readHeld(view, messageEnd).dueMs : 0;
+    this.state.relocated(queue, offset, position, record.length, dueMs);
   }
 
   /** The messages appended to a queue so far arrive when the log becomes visible up to here. */

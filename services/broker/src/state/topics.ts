@@ -2,9 +2,11 @@
 
 import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
 import {
+  TopicKind,
   type Topic as TopicMessage,
   TopicSchema,
 } from '@ternmq/proto/gen/ternmq/broker/v1/broker_pb';
+import { HELD_TOPIC } from './held-table.ts';
 import { Queue } from './queue.ts';
 
 /** How a topic behaves, with the broker's defaults filled in where it has none of its own. */
@@ -15,6 +17,8 @@ export interface TopicSettings {
   readonly retentionMs: number;
   /** Bytes of each queue's newest messages that are kept; 0 for no limit of its own. */
   readonly retentionBytes: number;
+  /** Which kind of messages it takes. */
+  readonly kind: TopicKind;
 }
 
 /** A topic on this broker. */
@@ -37,6 +41,11 @@ export interface Topic {
 /** The broker's own topics: retries, dead letters, half messages. */
 export function isSystemTopic(name: string): boolean {
   return name.startsWith('%');
+}
+
+/** Do messages wait in the topic that belong elsewhere? Nobody reads it, and it has no place in routes and lists. */
+export function isHoldingTopic(name: string): boolean {
+  return name === HELD_TOPIC;
 }
 
 /** The topics of a broker. */
@@ -73,6 +82,7 @@ export class TopicTable {
       queues: message.settings?.queues ?? 0,
       retentionMs: Number(message.settings?.retentionMs ?? 0n),
       retentionBytes: Number(message.settings?.retentionBytes ?? 0n),
+      kind: message.settings?.kind ?? TopicKind.UNSPECIFIED,
     };
     let topic = this.#byId.get(id);
     if (topic === undefined) {
@@ -122,6 +132,7 @@ export function topicMessage(
       queues: topic.settings.queues,
       retentionMs: BigInt(topic.settings.retentionMs),
       retentionBytes: BigInt(topic.settings.retentionBytes),
+      kind: topic.settings.kind,
     },
   });
 }

@@ -71,7 +71,7 @@ async function endToEnd({ client, flags, format, options }: ClientCall<LoadFlags
         },
       },
       stop.signal,
-      mark,
+      { head: mark },
     );
     await arrivals.reach(sent);
     progress.stop();

@@ -7,7 +7,7 @@
 
 import { randomBytes } from 'node:crypto';
 import { systemClock } from '@ternmq/runtime';
-import type { EncodedFrame, FrameReceipt, FrameSender } from '@ternmq/sdk';
+import type { EncodedFrame, FrameReceipt, FrameSender, OutgoingMessage } from '@ternmq/sdk';
 import type { Load } from './load-flags.ts';
 
 const DRAIN_MS_MAX = 10_000;
@@ -41,19 +41,27 @@ export function randomBodies(count: number, size: number, head: Uint8Array): Buf
   });
 }
 
-/** Generates load until it is enough or aborted, and waits for what is under way, but at most 10 s. */
+/**
+ * Generates load until it is enough or aborted, and waits for what is under way, but at most 10 s.
+ *
+ * @param options.head what every body begins with
+ * @param options.rest what every message has beside its body
+ */
 export function generateLoad(
   sender: FrameSender,
   load: Load,
   observer: GeneratorObserver,
   signal: AbortSignal,
-  head: Uint8Array = new Uint8Array(),
+  {
+    head = new Uint8Array(),
+    rest = {},
+  }: { readonly head?: Uint8Array; readonly rest?: Omit<OutgoingMessage, 'body' | 'queue'> } = {},
 ): Promise<void> {
   const { batch, size, rate } = load;
   const frames = Math.ceil(load.messagesMax / batch);
   const slots = Math.min(load.inFlight, frames);
   const free: Slot[] = Array.from({ length: slots }, () => ({
-    frame: sender.encode(randomBodies(batch, size, head)),
+    frame: sender.encode(randomBodies(batch, size, head), rest),
     fromMs: 0,
   }));
   const { promise, resolve } = Promise.withResolvers<void>();

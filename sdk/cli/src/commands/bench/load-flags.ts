@@ -39,8 +39,8 @@ const IN_FLIGHT_BYTES_MAX = 1 << 30;
 export function addLoadFlags(
   command: Command,
   defaults: { batch: number; inFlight: number },
-): void {
-  command
+): Command {
+  return command
     .requiredOption('--topic <topic>', 'The topic')
     .option('--size <bytes>', 'Bytes of a body', wholeNumber(1, 4 << 20), 1024)
     .option('--batch <number>', 'Messages in a frame', wholeNumber(1, 65_536), defaults.batch)

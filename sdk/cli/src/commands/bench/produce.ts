@@ -1,6 +1,7 @@
 // `tern bench produce`.
 
 import type { Command } from 'commander';
+import { duration } from '../../arguments.ts';
 import { addClientCommand, type ClientCall } from '../../client-command.ts';
 import { print } from '../../output.ts';
 import { showProgress } from '../../progress.ts';
@@ -23,12 +24,21 @@ export function addProduce(parent: Command): void {
         'tern bench produce --topic load --batch 1 --rate 1000 --seconds 30',
       ],
     },
-    (command) => addLoadFlags(command, { batch: 64, inFlight: 64 }),
+    (command) =>
+      addLoadFlags(command, { batch: 64, inFlight: 64 }).option(
+        '--delay <time>',
+        'Delivered so much later at the earliest',
+        duration,
+      ),
     produce,
   );
 }
 
-async function produce({ client, flags, format }: ClientCall<LoadFlags>): Promise<void> {
+async function produce({
+  client,
+  flags,
+  format,
+}: ClientCall<LoadFlags & { readonly delay?: number }>): Promise<void> {
   const load = loadOf(flags);
   const sender = await client.producer().frames(load.topic);
   const latencies = new Latencies();
@@ -53,6 +63,7 @@ async function produce({ client, flags, format }: ClientCall<LoadFlags>): Promis
       },
     },
     stop.signal,
+    { rest: flags.delay === undefined ? {} : { delay: flags.delay } },
   );
   stop.release();
   progress.stop();

@@ -2,7 +2,7 @@
 
 import type { OutgoingMessage, Receipt } from '@ternmq/sdk';
 import { type Command, Option } from 'commander';
-import { property, several } from '../../arguments.ts';
+import { duration, futureTime, property, several } from '../../arguments.ts';
 import { addClientCommand, type ClientCall } from '../../client-command.ts';
 import { PartialFailure, UsageError } from '../../exit-code.ts';
 import { fields, jsonLine, print } from '../../output.ts';
@@ -19,6 +19,8 @@ interface SendFlags {
   readonly tag?: string;
   readonly property?: Record<string, string>;
   readonly orderingKey?: string;
+  readonly delay?: number;
+  readonly deliverAt?: Date;
 }
 
 /** Adds the command. */
@@ -31,6 +33,7 @@ export function addSend(parent: Command): void {
       examples: [
         'tern message send --topic orders --body \'{"id": 7}\' --key 7 --tag created',
         "tern message send --topic orders --body 'paid' --ordering-key customer-42 --property source=shop",
+        "tern message send --topic reminders --body 'call back' --delay 30m",
         'tern message send --topic lines --file access.log',
         'zcat events.jsonl.gz | tern message send --topic events --file - --format json',
       ],
@@ -48,7 +51,9 @@ export function addSend(parent: Command): void {
         .option('--key <key>', 'Business key; may be given several times', several)
         .option('--tag <tag>', 'Label that consumers filter by')
         .option('--property <name=value>', 'Free property; may be given several times', property)
-        .option('--ordering-key <key>', 'Messages with the same key keep their order'),
+        .option('--ordering-key <key>', 'Messages with the same key keep their order')
+        .option('--delay <time>', 'Delivered so much later at the earliest', duration)
+        .option('--deliver-at <time>', 'Delivered at this time at the earliest', futureTime),
     send,
   );
 }
@@ -86,12 +91,16 @@ function commonOf({
   tag,
   property: properties,
   orderingKey,
+  delay,
+  deliverAt,
 }: SendFlags): Omit<OutgoingMessage, 'body'> {
   return {
     ...(key === undefined ? {} : { keys: key }),
     ...(tag === undefined ? {} : { tag }),
     ...(properties === undefined ? {} : { properties }),
     ...(orderingKey === undefined ? {} : { orderingKey }),
+    ...(delay === undefined ? {} : { delay }),
+    ...(deliverAt === undefined ? {} : { deliverAt }),
   };
 }
 

@@ -1,0 +1,50 @@
+// Does a frame's kind of messages fit the topic? As RocketMQ checks message type against topic type at every send.
+
+import { TopicKind } from '@ternmq/proto/gen/ternmq/broker/v1/broker_pb';
+import type { Topic } from '../state/topics.ts';
+import type { Refusal } from './frame-refusal.ts';
+import type { FrameScanner } from './frame-scanner.ts';
+
+/** What a kind of topic takes, for people. */
+const TAKES: Readonly<Record<number, string>> = {
+  [TopicKind.UNSPECIFIED]: 'every kind of message',
+  [TopicKind.MIXED]: 'every kind of message',
+  [TopicKind.NORMAL]: 'messages without ordering key and delay',
+  [TopicKind.ORDERED]: 'messages with an ordering key and without delay',
+  [TopicKind.DELAYED]: 'messages with a delay and without ordering key',
+  [TopicKind.TRANSACTIONAL]: 'messages of transactions',
+  [TopicKind.PRIORITY]: 'messages without ordering key and delay',
+};
+
+/** Why a topic does not take a frame; undefined when it does. */
+export function wrongKind(topic: Topic, frame: FrameScanner): Refusal | undefined {
+  if (fits(topic.settings.kind, frame)) return undefined;
+  return {
+    reason: 'WRONG_MESSAGE_KIND',
+    message: `topic ${topic.name} takes ${TAKES[topic.settings.kind] ?? 'a kind that this broker does not know'}; send to another topic, or change its kind`,
+  };
+}
+
+function fits(kind: TopicKind, { count, keyed, delayed, transactionAt }: FrameScanner): boolean {
+  const transactional = transactionAt >= 0;
+  if (transactional && kind !== TopicKind.UNSPECIFIED && kind !== TopicKind.MIXED) {
+    return kind === TopicKind.TRANSACTIONAL;
+  }
+  switch (kind) {
+    case TopicKind.UNSPECIFIED:
+    case TopicKind.MIXED:
+      return true;
+    case TopicKind.NORMAL:
+    case TopicKind.PRIORITY:
+      return keyed === 0 && delayed === 0;
+    case TopicKind.ORDERED:
+      return keyed === count && delayed === 0;
+    case TopicKind.DELAYED:
+      return delayed === count && keyed === 0;
+    case TopicKind.TRANSACTIONAL:
+      return false;
+    default:
+      // A newer broker made the topic; this one does not know what it takes.
+      return false;
+  }
+}
