@@ -46,7 +46,19 @@ const BROKER_FOLDERS: Readonly<Record<string, readonly string[]>> = {
   held: ['log', 'progress', 'state', 'catalog', 'delivery'],
   timers: ['log', 'progress', 'state', 'catalog', 'delivery', 'held'],
   transactions: ['log', 'progress', 'state', 'catalog', 'delivery', 'held'],
-  grpc: ['log', 'progress', 'state', 'catalog', 'delivery', 'held', 'timers', 'transactions', '.'],
+  assignment: ['state'],
+  grpc: [
+    'log',
+    'progress',
+    'state',
+    'catalog',
+    'delivery',
+    'held',
+    'timers',
+    'transactions',
+    'assignment',
+    '.',
+  ],
 };
 const BROKER_BUILDERS = new Set(['broker.ts', 'main.ts', 'index.ts']);
 

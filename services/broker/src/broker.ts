@@ -12,6 +12,7 @@ import {
   type Random,
   Registry,
 } from '@ternmq/runtime';
+import { Assignments } from './assignment/assignments.ts';
 import { GroupCatalog } from './catalog/group-catalog.ts';
 import { TopicCatalog } from './catalog/topic-catalog.ts';
 import { type BrokerOptions, SEGMENT_BYTES_MIN } from './config.ts';
@@ -222,6 +223,8 @@ export class Broker {
       timers.start();
       transactions.start();
 
+      const assignments = new Assignments(options.name, { clock });
+
       const registry = modules.registry ?? new Registry();
       const server = new GrpcServer();
       const streams: ReadonlyMap<string, SubscribeStream> = addBrokerService(server, options.name, {
@@ -231,6 +234,7 @@ export class Broker {
         topics,
         groups,
         delivery,
+        assignments,
         offsets,
         puller,
         collector,
@@ -292,6 +296,7 @@ export class Broker {
       topicChanged = (topic, deleted) => {
         if (isHoldingTopic(topic.name)) return;
         delivery.topicChanged(topic, deleted);
+        assignments.topicChanged(topic, deleted);
         registration.topicsChanged(deleted ? [] : [queuesOf(topic)], deleted ? [topic.name] : []);
       };
       server.setServing(true);

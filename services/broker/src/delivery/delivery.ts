@@ -272,9 +272,9 @@ export class Delivery {
     }
   }
 
-  /** Refuses to go on while a group has consumers. Throws FAILED_PRECONDITION (GROUP_IN_USE). */
-  assertUnused(group: Group): void {
-    const count = this.consumersOf(group).size;
+  /** Throws FAILED_PRECONDITION (GROUP_IN_USE) while a group has consumers, or so many members that pull. */
+  assertUnused(group: Group, pulling: number): void {
+    const count = this.consumersOf(group).size + pulling;
     if (count === 0) return;
     throw new TernError(
       'FAILED_PRECONDITION',

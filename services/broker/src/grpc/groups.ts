@@ -14,11 +14,12 @@ import type {
   UpdateGroupRequest,
   UpdateGroupResponse,
 } from '@ternmq/proto/gen/ternmq/broker/v1/broker_pb';
+import type { Assignments } from '../assignment/assignments.ts';
 import type { GroupCatalog } from '../catalog/group-catalog.ts';
 import type { Delivery } from '../delivery/delivery.ts';
 import type { CommitLog } from '../log/commit-log.ts';
 import type { BrokerState } from '../state/broker-state.ts';
-import { type GroupSettings, groupMessage } from '../state/groups.ts';
+import { type Group, type GroupSettings, groupMessage } from '../state/groups.ts';
 import { page } from './page.ts';
 import { queueProgressMessages } from './progress.ts';
 import { SubscribeStream } from './subscribe.ts';
@@ -35,6 +36,7 @@ function settingsOf(settings: GroupSettingsMessage | undefined): GroupSettings {
 export function groupHandlers(modules: {
   groups: GroupCatalog;
   delivery: Delivery;
+  assignments: Assignments;
   state: BrokerState;
   log: CommitLog;
 }): {
@@ -44,7 +46,7 @@ export function groupHandlers(modules: {
   listGroups(request: ListGroupsRequest): ListGroupsResponse;
   describeGroup(request: DescribeGroupRequest): DescribeGroupResponse;
 } {
-  const { groups, delivery, state, log } = modules;
+  const { groups, delivery, assignments, state, log } = modules;
   return {
     async createGroup({ name, settings }) {
       const group = groups.create(name, settingsOf(settings));
@@ -59,7 +61,8 @@ export function groupHandlers(modules: {
     },
 
     async deleteGroup({ name }) {
-      delivery.assertUnused(groups.get(name));
+      const group = groups.get(name);
+      delivery.assertUnused(group, assignments.membersOf(group).length);
       groups.delete(name);
       await log.durableAt(log.next);
       return { $typeName: 'ternmq.broker.v1.DeleteGroupResponse' };
@@ -104,7 +107,31 @@ export function groupHandlers(modules: {
         group: groupMessage(group),
         consumers,
         topics,
+        pullMembers: pullMembers(group, assignments, state),
       };
     },
   };
+}
+
+/** The members of a group that pull, by topic and consumer id. */
+function pullMembers(
+  group: Group,
+  assignments: Assignments,
+  state: BrokerState,
+): DescribeGroupResponse['pullMembers'] {
+  return assignments
+    .membersOf(group)
+    .map(({ topicId, strategy, member, queueIds }) => ({
+      $typeName: 'ternmq.broker.v1.PullMember' as const,
+      topic: state.topics.findById(topicId)?.name ?? '',
+      consumerId: member.id,
+      address: member.address,
+      strategy,
+      room: member.room,
+      queueIds: [...queueIds],
+    }))
+    .sort((one, other) => {
+      if (one.topic !== other.topic) return one.topic < other.topic ? -1 : 1;
+      return one.consumerId < other.consumerId ? -1 : 1;
+    });
 }

@@ -11,6 +11,7 @@ import { type GrpcServer, unary } from '@ternmq/runtime';
 import type { GroupCatalog } from '../catalog/group-catalog.ts';
 import type { Delivery } from '../delivery/delivery.ts';
 import type { CommitLog } from '../log/commit-log.ts';
+import { type AssignModules, assignQueues } from './assign-queues.ts';
 import { type DescribeModules, describeBroker } from './describe-broker.ts';
 import { getMessage } from './get-message.ts';
 import { groupHandlers } from './groups.ts';
@@ -36,7 +37,8 @@ export type ServiceModules = Parameters<typeof topicHandlers>[0] &
   Parameters<typeof recallMessage>[1] &
   Omit<TransactionModules, 'closing'> &
   DescribeModules &
-  SubscribeModules & { produce: ProduceStreams };
+  SubscribeModules &
+  AssignModules & { produce: ProduceStreams };
 
 /** Adds the service to a server; returns the consumers' streams that are open, by group and consumer. */
 export function addBrokerService(
@@ -64,6 +66,7 @@ export function addBrokerService(
       getOffset: unary(progress.getOffset),
       commitOffset: unary(progress.commitOffset),
       queryOffset: unary(progress.queryOffset),
+      assignQueues: assignQueues({ ...modules, closing: server.closing }),
       getMessage: unary(getMessage(brokerName, modules)),
       recallMessage: unary(recallMessage(brokerName, modules)),
       endTransaction: unary(transactions.endTransaction),
