@@ -3,6 +3,7 @@
 import { spawnSync } from 'node:child_process';
 import { closeSync, cpSync, openSync, writeFileSync, writeSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
+import { Client } from '@ternmq/sdk';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { ROOT, ternCommand } from '../support/child-broker.ts';
 import { Child } from '../support/child-process.ts';
@@ -282,6 +283,24 @@ describe('tern topic, group and cluster', () => {
     expect(await ternJson('topic', 'ls')).not.toContainEqual(
       expect.objectContaining({ name: 'made' }),
     );
+  });
+
+  test('a group is shown with its members that pull and the queues that they read', async () => {
+    await ternJson('topic', 'create', 'stock', '--queues', '3');
+    await using client = new Client({ nameservers: places.nameserver });
+    const member = client.pullConsumer('stocktaking', { consumerId: 'shelf-1' });
+    member.subscribe('stock', { strategy: 'machineRoom', room: 'broker' });
+    await eventually('assigned', () => (member.assigned.length === 3 ? true : undefined), {
+      withinMs: 5000,
+    });
+    const { stdout } = await tern('group', 'show', 'stocktaking');
+    expect(stdout).toMatch(
+      /^stock +shelf-1 +127\.0\.0\.1:\d+ +broker-a +machineRoom broker +0,1,2$/m,
+    );
+    const { pullMembers } = await ternJson<{ pullMembers: object[] }>(
+      ...['group', 'show', 'stocktaking'],
+    );
+    expect(pullMembers).toMatchObject([{ consumerId: 'shelf-1', queueIds: [0, 1, 2] }]);
   });
 
   test('a group is reset to a place, tried first, and its lag follows', async () => {

@@ -20,7 +20,9 @@ import {
   groupOf,
   groupSettings,
   type ProgressDescription,
+  type PullMemberDescription,
   progressOf,
+  pullMemberOf,
   type QueueDescription,
   type TopicDescription,
   type TopicSettings,
@@ -222,6 +224,7 @@ export class Admin {
   ): Promise<{
     groups: GroupDescription[];
     consumers: ConsumerDescription[];
+    pullMembers: PullMemberDescription[];
     progress: ProgressDescription[];
   }> {
     const found = await this.#onOwners('GROUP_NOT_FOUND', options, async (member, time) => [
@@ -233,6 +236,9 @@ export class Admin {
       ),
       consumers: found.flatMap(({ member, answer }) =>
         answer.consumers.map((consumer) => consumerOf(member.name, consumer)),
+      ),
+      pullMembers: found.flatMap(({ member, answer }) =>
+        answer.pullMembers.map((one) => pullMemberOf(member.name, one)),
       ),
       progress: found.flatMap(({ member, answer }) =>
         answer.topics.flatMap(({ topic, consumerId, queues }) =>
@@ -328,7 +334,7 @@ export class Admin {
 
   /** Transactions of all brokers that are open or ended within the last 24 h; the oldest of each broker first. */
   async listTransactions(
-    options: AdminCallOptions & {
+    options: CallOptions & {
       readonly state?: TransactionStateName;
       readonly producerGroup?: string;
     } = {},
@@ -356,9 +362,10 @@ export class Admin {
   async endTransaction(
     transactionId: string,
     outcome: 'commit' | 'rollback',
-    options: AdminCallOptions = {},
+    options: CallOptions = {},
   ): Promise<TransactionDescription> {
-    const members = await this.#members(options);
+    const time = new CallTime(this.#clock, options);
+    const members = await this.#members(time);
     const keeper = members.find(({ name }) => mayKeep(name, transactionId)) ?? members[0];
     const cause = 'an operator';
     const { name, channel } = keeper as Member;
@@ -369,7 +376,7 @@ export class Admin {
         cause,
         state: transactionState(outcome === 'commit' ? 'committed' : 'rolled back'),
       },
-      callOptions(options),
+      time,
     );
     return transactionOf(name, transaction as NonNullable<typeof transaction>);
   }

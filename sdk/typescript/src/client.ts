@@ -7,6 +7,7 @@ import { Consumer, type ConsumerModules, type ConsumerOptions } from './consumer
 import { closedError, MqError } from './errors.ts';
 import { type Logger, logEvents } from './event-log.ts';
 import { type EventListener, Events } from './events.ts';
+import { GroupPullConsumer, type GroupPullOptions } from './group-pull-consumer.ts';
 import { Producer, type ProducerOptions } from './producer.ts';
 import { PullConsumer, type PullConsumerOptions } from './pull-consumer.ts';
 import { Routes } from './routes.ts';
@@ -87,8 +88,16 @@ export class Client implements AsyncDisposable {
   }
 
   /** Makes a consumer that keeps its offsets itself. */
-  pullConsumer(options: PullConsumerOptions = {}): PullConsumer {
-    return this.#add(new PullConsumer(options, this.#modules));
+  pullConsumer(options?: PullConsumerOptions): PullConsumer;
+  /** Makes a member of a group that pulls: it shares the queues of topics with the other members. */
+  pullConsumer(group: string, options?: GroupPullOptions): GroupPullConsumer;
+  pullConsumer(
+    first: PullConsumerOptions | string = {},
+    options: GroupPullOptions = {},
+  ): PullConsumer | GroupPullConsumer {
+    return typeof first === 'string'
+      ? this.#add(new GroupPullConsumer(first, options, this.#modules))
+      : this.#add(new PullConsumer(first, this.#modules));
   }
 
   /** Operators' calls. */

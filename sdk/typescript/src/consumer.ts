@@ -1,7 +1,7 @@
 // Consumes as a member of a group: a handler for each message, an async iterator, or single batches.
 
-import { randomUUID } from 'node:crypto';
 import type { Clock } from './clock.ts';
+import { newConsumerId } from './consumer-id.ts';
 import { DeliveredMessage, leaseFinder } from './delivered-message.ts';
 import { abortedError, closedError, MqError } from './errors.ts';
 import type { Events } from './events.ts';
@@ -80,7 +80,7 @@ export class Consumer implements AsyncDisposable {
       concurrency: options.concurrency ?? 16,
       prefetch: { ...DEFAULT_PREFETCH, ...options.prefetch },
       leaseMs: options.leaseMs ?? 0,
-      consumerId: options.consumerId ?? `${modules.clientId}-${randomUUID().slice(0, 8)}`,
+      consumerId: options.consumerId ?? newConsumerId(modules.clientId),
     };
     this.#modules = modules;
     this.#settler = new UnarySettler(group, modules);

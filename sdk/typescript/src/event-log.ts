@@ -50,6 +50,11 @@ function lineOf(event: ClientEvent): { level: keyof Logger; message: string; fie
       const message = `messages of ${topic} could not be settled, and may come again`;
       return { level: 'warn', message, fields: { topic, err } };
     }
+    case 'commitFailed': {
+      const { topic, error: err } = event;
+      const message = `offsets of ${topic} could not be committed; it is tried again`;
+      return { level: 'warn', message, fields: { topic, err } };
+    }
     case 'handlerFailed': {
       const { topic, error: err } = event;
       const message = `the handler has thrown; its message of ${topic} comes again`;

@@ -8,6 +8,7 @@ export type ClientEvent =
   | { readonly type: 'waiting'; readonly topic: string; readonly reason: string }
   | { readonly type: 'sendFailed'; readonly topic: string; readonly error: Error }
   | { readonly type: 'settleFailed'; readonly topic: string; readonly error: Error }
+  | { readonly type: 'commitFailed'; readonly topic: string; readonly error: Error }
   | { readonly type: 'handlerFailed'; readonly topic: string; readonly error: unknown };
 
 /** Told of events. What it throws is ignored. */

@@ -12,7 +12,13 @@ export type { Logger } from './event-log.ts';
 export type { ClientEvent, EventListener } from './events.ts';
 export type { Frame, FrameConsumer, FrameHandler } from './frame-consumer.ts';
 export type { FrameReceipt, FrameSender } from './frame-sender.ts';
+export type {
+  GroupPullConsumer,
+  GroupPullOptions,
+  SharedTopicOptions,
+} from './group-pull-consumer.ts';
 export { type HandlerRun, type MessageHandler, Reject, RetryAfter } from './handler-run.ts';
+export type { QueueListener } from './held-queues.ts';
 export type {
   MessageOrigin,
   OutgoingMessage,
@@ -45,12 +51,14 @@ export type {
   TransactionOutcome,
 } from './transaction-watch.ts';
 export type { Transaction } from './transactions.ts';
+export type { StrategyName } from './transport/assignment.ts';
 export type {
   BrokerDescription,
   ConsumerDescription,
   GroupDescription,
   GroupSettings,
   ProgressDescription,
+  PullMemberDescription,
   QueueDescription,
   TopicDescription,
   TopicKindName,

@@ -104,6 +104,23 @@ describe('polling', () => {
     expect(consumer.position(queue(0))).toBe(4);
   });
 
+  test('gives what one queue had when another fails at the same time', async () => {
+    const answered = Promise.withResolvers<void>();
+    channel.answer = async (_, request) => {
+      const call = request as PullCall;
+      if (call.waitMs === 0) return pull(call);
+      if (call.queueId === 0) throw new MqError('DATA_LOSS', 'a message is damaged');
+      await answered.promise;
+      counts = [0, 1];
+      return pull(call);
+    };
+    const polled = consumer.poll({ waitMs: 1000 });
+    await clock.advance(10);
+    answered.resolve();
+    expect((await clock.until(polled)).map((message) => message.text())).toEqual(['1:0']);
+    expect(consumer.position(queue(1))).toBe(1);
+  });
+
   test('of nothing is an error that says what to do', async () => {
     consumer.pause([queue(0), queue(1)]);
     await expect(consumer.poll()).rejects.toMatchObject({ code: 'NOTHING_ASSIGNED' });

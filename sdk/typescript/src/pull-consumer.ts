@@ -85,7 +85,22 @@ export class PullConsumer implements AsyncDisposable {
       })),
     );
     this.#positions.clear();
-    for (const position of found) this.#positions.set(keyOf(position.queue), position);
+    for (const position of found) this.#positions.set(queueKey(position.queue), position);
+  }
+
+  /** Reads one more queue from an offset on, once it is resumed. For those who are assigned queues one by one. */
+  include(
+    queue: TopicQueue,
+    from: { readonly address: string; readonly offset: number },
+    handle?: TopicHandle<unknown>,
+  ): void {
+    if (handle !== undefined) this.#handles.set(queue.topic, handle);
+    this.#positions.set(queueKey(queue), { queue, ...from, paused: true });
+  }
+
+  /** Does not read a queue any more; what was being read of it is dropped. */
+  exclude(queue: TopicQueue): void {
+    this.#positions.delete(queueKey(queue));
   }
 
   /** Reads all queues that a topic has now, from a place on, beside what is read already. */
@@ -107,7 +122,7 @@ export class PullConsumer implements AsyncDisposable {
       for (const { queueId, offset } of offsets) {
         const queue = { topic: name, broker: brokerName, queueId };
         const position = { queue, address, offset: Number(offset), paused: false };
-        this.#positions.set(keyOf(queue), position);
+        this.#positions.set(queueKey(queue), position);
         assigned.push(queue);
       }
     }
@@ -131,6 +146,11 @@ export class PullConsumer implements AsyncDisposable {
       typeof to === 'number'
         ? to
         : await this.#offsetAt(position, to, new CallTime(this.#clock, options));
+  }
+
+  /** The offset of the first message that a queue got at or after a time; behind the newest when there is none. */
+  offsetForTime(queue: TopicQueue, time: Date, options: CallOptions = {}): Promise<number> {
+    return this.#offsetAt(this.#position(queue), time, new CallTime(this.#clock, options));
   }
 
   /** Does not read these queues until `resume`. */
@@ -184,7 +204,7 @@ export class PullConsumer implements AsyncDisposable {
     const signals = signal === undefined ? [won.signal] : [signal, won.signal];
     const time = new CallTime(this.#clock, { deadlineMs, signal: AbortSignal.any(signals) });
     let first: ReceivedMessage<Value>[] = [];
-    await Promise.all(
+    const reads = await Promise.allSettled(
       active.map(async (position) => {
         const wait = Math.min(LONG_POLL_MS, waitMs);
         // The position moves only for the winner.
@@ -201,6 +221,9 @@ export class PullConsumer implements AsyncDisposable {
         }
       }),
     );
+    // What was read is given out even when another queue has failed meanwhile: its position has moved.
+    const failed = reads.find((read) => read.status === 'rejected');
+    if (first.length === 0 && failed !== undefined) throw failed.reason;
     return first;
   }
 
@@ -235,7 +258,7 @@ export class PullConsumer implements AsyncDisposable {
       return [];
     }
     // Meanwhile the application may have moved the position, stopped the queue or taken it away: then nothing was read.
-    const current = this.#positions.get(keyOf(queue)) === position;
+    const current = this.#positions.get(queueKey(queue)) === position;
     if (!current || position.paused || position.offset !== offset) return [];
     const { records, nextOffset } = readPull(bytes);
     position.offset = nextOffset;
@@ -258,7 +281,7 @@ export class PullConsumer implements AsyncDisposable {
         throw error;
       });
       const [first] = batch;
-      const position = first && this.#positions.get(keyOf(first));
+      const position = first && this.#positions.get(queueKey(first));
       if (position !== undefined) yield* this.#oneByOne(position, batch, over);
     }
   }
@@ -273,7 +296,7 @@ export class PullConsumer implements AsyncDisposable {
     let expected = batch[0]?.offset ?? behindBatch;
     position.offset = expected;
     for (const message of batch) {
-      const current = this.#positions.get(keyOf(message)) === position && !position.paused;
+      const current = this.#positions.get(queueKey(message)) === position && !position.paused;
       if (!current || position.offset !== expected || over()) return;
       expected = message.offset + 1;
       position.offset = expected;
@@ -350,7 +373,7 @@ export class PullConsumer implements AsyncDisposable {
   }
 
   #position(queue: TopicQueue): Position {
-    const position = this.#positions.get(keyOf(queue));
+    const position = this.#positions.get(queueKey(queue));
     if (position !== undefined) return position;
     throw new MqError(
       'QUEUE_NOT_ASSIGNED',
@@ -368,6 +391,7 @@ export class PullConsumer implements AsyncDisposable {
   }
 }
 
-function keyOf({ topic, broker: name, queueId }: TopicQueue): string {
+/** Names a queue among all. */
+export function queueKey({ topic, broker: name, queueId }: TopicQueue): string {
   return `${topic} ${name} ${queueId}`;
 }

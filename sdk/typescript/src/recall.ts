@@ -3,7 +3,7 @@
 import { MqError } from './errors.ts';
 import { mayKeep } from './message-id.ts';
 import type { Routes } from './routes.ts';
-import type { CallOptions } from './transport/channel.ts';
+import type { CallLimits } from './transport/channel.ts';
 import type { Channels } from './transport/channels.ts';
 import { broker } from './transport/methods.ts';
 
@@ -11,7 +11,7 @@ import { broker } from './transport/methods.ts';
 export async function recallMessage(
   messageId: string,
   modules: { routes: Routes; channels: Channels },
-  options: CallOptions,
+  options: CallLimits,
 ): Promise<void> {
   const brokers = await modules.routes.brokers(options);
   const masters = brokers.filter(({ master }) => master);

@@ -1,7 +1,12 @@
 // `tern group`: consumer groups and their progress.
 
 import { systemClock } from '@ternmq/runtime';
-import type { GroupDescription, ProgressDescription, ResetTarget } from '@ternmq/sdk';
+import type {
+  GroupDescription,
+  ProgressDescription,
+  PullMemberDescription,
+  ResetTarget,
+} from '@ternmq/sdk';
 import type { Command } from 'commander';
 import { duration, durations, resetTarget, wholeNumber } from '../arguments.ts';
 import { addClientCommand, type ClientCall } from '../client-command.ts';
@@ -41,7 +46,7 @@ export function groupCommand(command: Command): void {
     command,
     {
       usage: 'show <group>',
-      summary: 'show a group, its consumers and its progress',
+      summary: 'show a group, its consumers, the queues of those that pull, and its progress',
       examples: ['tern group show billing'],
     },
     () => {},
@@ -126,9 +131,12 @@ async function showGroup({
   format,
   options,
 }: ClientCall<object>): Promise<void> {
-  const { groups, consumers, progress } = await client.admin.describeGroup(group, options);
+  const { groups, consumers, pullMembers, progress } = await client.admin.describeGroup(
+    group,
+    options,
+  );
   if (format === 'json') {
-    return print(jsonLine({ name: group, groups, consumers, progress }));
+    return print(jsonLine({ name: group, groups, consumers, pullMembers, progress }));
   }
   const consumerTable = table(consumers, [
     { title: 'consumer', value: ({ consumerId }) => consumerId },
@@ -141,7 +149,9 @@ async function showGroup({
         subscriptions.map(({ topic, tags }) => `${topic} ${tags}`).join(', '),
     },
   ]);
-  await print(`${groupTable(groups)}\n${consumerTable}\n${progressTable(progress)}`);
+  const parts = [groupTable(groups), consumerTable, progressTable(progress)];
+  if (pullMembers.length > 0) parts.splice(2, 0, pullMemberTable(pullMembers));
+  await print(parts.join('\n'));
 }
 
 async function showLag({
@@ -209,6 +219,17 @@ function groupTable(groups: readonly GroupDescription[]): string {
       value: ({ settings }) => settings.retryDelaysMs.map(spanText).join(',') || 'default',
     },
     { title: 'created', value: ({ createdMs }) => timeText(createdMs) },
+  ]);
+}
+
+function pullMemberTable(members: readonly PullMemberDescription[]): string {
+  return table(members, [
+    { title: 'pulls', value: ({ topic }) => topic },
+    { title: 'consumer', value: ({ consumerId }) => consumerId },
+    { title: 'address', value: ({ address }) => address },
+    { title: 'broker', value: ({ broker }) => broker },
+    { title: 'strategy', value: ({ strategy, room }) => `${strategy} ${room}`.trimEnd() },
+    { title: 'queues', value: ({ queueIds }) => queueIds.join(',') || '-' },
   ]);
 }
 

@@ -5,11 +5,13 @@ import {
   type DescribeBrokerResponse,
   type Group,
   type QueueProgress as ProgressMessage,
+  type PullMember,
   type Topic,
   TopicKind,
   type Transaction,
   TransactionState,
 } from '@ternmq/proto/gen/ternmq/broker/v1/broker_pb';
+import { type StrategyName, strategyOf } from './assignment.ts';
 
 /** Settings of a topic; what is absent takes the broker's default, or keeps its value in a change. */
 export interface TopicSettings {
@@ -103,6 +105,19 @@ export interface ConsumerDescription {
   readonly address: string;
   readonly mode: 'clustering' | 'broadcasting';
   readonly subscriptions: readonly { readonly topic: string; readonly tags: string }[];
+}
+
+/** A member of a group that pulls and shares queues. */
+export interface PullMemberDescription {
+  readonly broker: string;
+  readonly topic: string;
+  readonly consumerId: string;
+  readonly address: string;
+  readonly strategy: StrategyName;
+  /** The machine room; empty for strategies that do not ask. */
+  readonly room: string;
+  /** Queues of the broker that it reads. */
+  readonly queueIds: readonly number[];
 }
 
 /** A broker, as it tells of itself. */
@@ -241,6 +256,13 @@ export function consumerOf(broker: string, message: ConsumerMessage): ConsumerDe
     mode: message.mode === BROADCASTING ? 'broadcasting' : 'clustering',
     subscriptions: message.subscriptions.map(({ topic, tags }) => ({ topic, tags: tags || '*' })),
   };
+}
+
+/** Describes a member that pulls. */
+export function pullMemberOf(broker: string, member: PullMember): PullMemberDescription {
+  const { topic, consumerId, address, room, queueIds } = member;
+  const strategy = strategyOf(member.strategy);
+  return { broker, topic, consumerId, address, strategy, room, queueIds };
 }
 
 /** Describes a broker. */
