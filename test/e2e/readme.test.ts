@@ -104,6 +104,11 @@ describe('the README', () => {
     expect(await run('transactions')).toMatch(/ committed .*"cause":"the card was refused"/s);
   });
 
+  test('shares queues among the members of a group that pull', async () => {
+    const lines = ['reads 4 queues', '12 apples', 'leaves 4 queues', ''];
+    expect(await runProgram('pull-group')).toBe(lines.join('\n'));
+  });
+
   test('shows metrics and readiness', async () => {
     expect(await run('metrics')).toMatch(/rocketmq_messages_in_total\{.*\nready\n$/);
   });

@@ -17,6 +17,7 @@ afterAll(() => cluster[Symbol.asyncDispose]());
 const PRINTS: Readonly<Record<string, RegExp>> = {
   'async-send.ts': /message 9: offset \d+/,
   'one-way.ts': /sent 100 messages one-way/,
+  'pull-group.ts': /queue \d offset \d+: row \d\n4 queues go to others/,
   'pull.ts': /queue \d goes on at \d+/,
   'push-broadcasting.ts': /cache-2: price 4/,
   'push-clustering.ts': /member: order 9 \(attempt 1\)/,
