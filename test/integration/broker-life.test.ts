@@ -142,6 +142,28 @@ describe('a frame', () => {
     expect(queues[0]?.endOffset).toBe(4);
   });
 
+  test('of a producer that was silent for a day is no longer known, and others are', async () => {
+    const client = cluster.client();
+    await client.admin.createTopic('t', { queues: 1 });
+    const channel = new Channel(`127.0.0.1:${cluster.broker.port}`);
+    const send = (producerId: bigint, sequence: bigint) =>
+      channel.unary(
+        methods.send,
+        { topic: 't', queueId: 0, producerId, sequence, messages: [{ body: Buffer.from('x') }] },
+        { deadlineMs: 5000 },
+      );
+    await send(1n, 0n);
+    await send(2n, 0n);
+    cluster.clock.advance(23 * 3_600_000);
+    await send(2n, 1n);
+    cluster.clock.advance(2 * 3_600_000);
+    await expect(send(1n, 1n)).rejects.toMatchObject({ code: 'SEQUENCE_GAP' });
+    await send(2n, 2n);
+    const { queues } = await client.admin.describeTopic('t');
+    expect(queues[0]?.endOffset).toBe(4);
+    channel.close();
+  });
+
   test('that repeats only a part has the rest stored, and tells where both are', async () => {
     await cluster.client().admin.createTopic('one', { queues: 1 });
     await produce([frame(['a'], 7, 0, 1)]);

@@ -30,6 +30,7 @@ import { EvenClock } from './held/even-clock.ts';
 import { HeldRelease } from './held/held-release.ts';
 import { LOG_DEFAULTS } from './log/log-options.ts';
 import { registerBrokerMetrics } from './metrics.ts';
+import { ProducerExpiry } from './producer-expiry.ts';
 import { Registration } from './registration.ts';
 import { Retention } from './retention.ts';
 import { openDataFolder } from './state/data-folder.ts';
@@ -198,6 +199,9 @@ export class Broker {
         { stateLog, held: heldRelease, time, clock, logger: part('transactions') },
       );
       closers.push(() => transactions.close());
+
+      const producerExpiry = new ProducerExpiry({ stateLog, clock, logger: part('log') });
+      closers.push(() => producerExpiry.close());
 
       const appender = new FrameAppender({
         stateLog,
