@@ -7,7 +7,7 @@ export default defineConfig({
     include: [
       '{proto,services,sdk}/**/src/**/*.test.ts',
       'test/*.test.ts',
-      'test/{support,integration,e2e}/**/*.test.ts',
+      'test/{support,integration,e2e,model}/**/*.test.ts',
     ],
     exclude: ['**/node_modules/**', '**/dist/**'],
     pool: 'forks',

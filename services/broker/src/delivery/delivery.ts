@@ -417,11 +417,19 @@ export class Delivery {
 
   /** Ends the leases of a consumer whose stream is gone. */
   #free(progress: TopicProgress, consumerId: string, how: 'giveBack' | 'retry'): void {
+    const group = this.#stateLog.state.groups.findById(progress.groupId);
+    if (group === undefined) return;
+    const policy = new RetryPolicy(group.settings);
     const nowMs = this.#stateLog.timeMs();
     const ranges: SettledRange[] = [];
     const queueIds = new Set<number>();
     for (const [queueId, queue] of progress.queues.entries()) {
       for (const range of queue?.leasesOf(consumerId, true) ?? []) {
+        if (how === 'retry' && policy.exhausted(range.attempt)) {
+          const reason = `its consumer broke off, after ${range.attempt} deliveries`;
+          this.#bury(group, progress, queueId, range, reason);
+          continue;
+        }
         const outcome = how === 'giveBack' ? SettledOutcome.RETURNED : SettledOutcome.RETRY;
         ranges.push(settledRange(progress, queueId, range, outcome, nowMs));
         queueIds.add(queueId);
