@@ -44,6 +44,7 @@ function consumer(options: GroupPullOptions = {}): GroupPullConsumer {
     channels,
     clock,
     events: new Events(),
+    clientId: 'test',
   });
 }
 
