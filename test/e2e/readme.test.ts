@@ -99,6 +99,10 @@ describe('the README', () => {
     expect(await runProgram('delay-sdk')).toBe('later\n');
   });
 
+  test('filters by SQL', async () => {
+    expect(await runProgram('filter')).toBe('large\n');
+  });
+
   test('runs transactions, and lists them', async () => {
     expect(await runProgram('transaction')).toBe('the card was refused\norder 7 is paid\n');
     expect(await run('transactions')).toMatch(/ committed .*"cause":"the card was refused"/s);

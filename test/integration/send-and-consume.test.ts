@@ -495,7 +495,7 @@ describe('a lease', () => {
       leaseMs: 0,
       from: 'first',
     } as const;
-    const subscriptions = [{ topic: 't', tags: '*' }];
+    const subscriptions = [{ topic: 't', tags: '*', sql: '' }];
     stream.write(encodeOpening({ ...opening, subscriptions }, { messages: 10, bytes: 10_000 }));
     await delivered.promise;
     // Nobody says good-bye.

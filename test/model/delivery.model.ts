@@ -5,7 +5,7 @@ import { TransactionState } from '@ternmq/proto/gen/ternmq/broker/v1/broker_pb';
 import { MessageSchema } from '@ternmq/proto/gen/ternmq/message/v1/message_pb';
 import { ManualClock } from '@ternmq/runtime';
 import fc from 'fast-check';
-import { parseTagFilter } from '../../services/broker/src/delivery/tag-filter.ts';
+import { parseMessageFilter } from '../../services/broker/src/delivery/message-filter.ts';
 import type { TopicProgress } from '../../services/broker/src/state/groups.ts';
 import type { Topic } from '../../services/broker/src/state/topics.ts';
 import { CoreConsumer, CoreRig, coreDisk } from '../support/core-rig.ts';
@@ -276,7 +276,7 @@ export class Life {
     let consumer = this.#attached.get(id);
     if (consumer === undefined) {
       consumer = new CoreConsumer(id, streaming, SETTINGS.leaseMs);
-      this.#rig.delivery.attach(progress, this.#topic, parseTagFilter('*'), consumer);
+      this.#rig.delivery.attach(progress, this.#topic, parseMessageFilter('*', ''), consumer);
       if (streaming) this.#attached.set(id, consumer);
     }
     consumer.creditMessages = max;

@@ -40,9 +40,10 @@ const LAZY_IMPORTS = {
 const BROKER_FOLDERS: Readonly<Record<string, readonly string[]>> = {
   log: [],
   progress: [],
+  filter: [],
   state: ['log', 'progress'],
   catalog: ['log', 'progress', 'state'],
-  delivery: ['log', 'progress', 'state', 'catalog'],
+  delivery: ['log', 'progress', 'filter', 'state', 'catalog'],
   held: ['log', 'progress', 'state', 'catalog', 'delivery'],
   timers: ['log', 'progress', 'state', 'catalog', 'delivery', 'held'],
   transactions: ['log', 'progress', 'state', 'catalog', 'delivery', 'held'],
@@ -50,6 +51,7 @@ const BROKER_FOLDERS: Readonly<Record<string, readonly string[]>> = {
   grpc: [
     'log',
     'progress',
+    'filter',
     'state',
     'catalog',
     'delivery',

@@ -7,7 +7,7 @@ import { abortedError, closedError, MqError } from './errors.ts';
 import type { Events } from './events.ts';
 import { FrameConsumer, type FrameHandler } from './frame-consumer.ts';
 import { HandlerRun, type MessageHandler } from './handler-run.ts';
-import type { StartPoint } from './message.ts';
+import type { StartPoint, SubscriptionFilter } from './message.ts';
 import { MessageStream } from './message-stream.ts';
 import { receiveBatch } from './receive.ts';
 import type { Routes } from './routes.ts';
@@ -16,6 +16,7 @@ import { SubscriptionSet } from './subscription-set.ts';
 import type { TopicHandle } from './topic-handle.ts';
 import type { Channels } from './transport/channels.ts';
 import { UnarySettler } from './unary-settler.ts';
+import { type Wanted, wantedOf } from './wanted.ts';
 import type { DeliveredFrame } from './wire/delivery.ts';
 import { recordPlace } from './wire/record-place.ts';
 
@@ -64,7 +65,7 @@ const LEASE_MS_ASSUMED = 60_000;
 export class Consumer implements AsyncDisposable {
   readonly #settings: ConsumerSettings;
   readonly #modules: ConsumerModules;
-  readonly #topics = new Map<string, string>();
+  readonly #topics = new Map<string, Wanted>();
   readonly #handles = new Map<string, TopicHandle<unknown>>();
   readonly #closers = new Set<(drainMs: number) => Promise<void>>();
   readonly #settler: UnarySettler;
@@ -94,9 +95,11 @@ export class Consumer implements AsyncDisposable {
   /**
    * Wants a topic's messages; before `run`, `stream` or `receive`.
    *
-   * @param tags `*` for all, or names joined by `||`
+   * All members of a group must want the same.
+   *
+   * @param filter which of them; all when absent
    */
-  subscribe<Value>(topic: string | TopicHandle<Value>, tags = '*'): this {
+  subscribe<Value>(topic: string | TopicHandle<Value>, filter: SubscriptionFilter = '*'): this {
     if (this.#running) {
       throw new MqError(
         'ALREADY_RUNNING',
@@ -104,7 +107,7 @@ export class Consumer implements AsyncDisposable {
       );
     }
     const name = typeof topic === 'string' ? topic : topic.name;
-    this.#topics.set(name, tags);
+    this.#topics.set(name, wantedOf(filter));
     if (typeof topic !== 'string') this.#handles.set(name, topic as TopicHandle<unknown>);
     return this;
   }

@@ -27,6 +27,7 @@ export type {
   Receipt,
   SendOutcome,
   StartPoint,
+  SubscriptionFilter,
 } from './message.ts';
 export type { MessageStream } from './message-stream.ts';
 export type { OutgoingValue, Producer, ProducerOptions, SendOptions } from './producer.ts';

@@ -72,5 +72,11 @@ export interface MessageOrigin {
   readonly reason: string;
 }
 
+/**
+ * Which messages are wanted: tags, `*` for all or names joined by `||`; or also an SQL-92 condition over properties, TAGS and
+ * KEYS, such as `region = 'eu' AND amount > 100`.
+ */
+export type SubscriptionFilter = string | { readonly tags?: string; readonly sql?: string };
+
 /** Where a consumer without progress starts: oldest kept, behind the newest, at a time, or at an offset. */
 export type StartPoint = 'first' | 'last' | Date | { readonly offset: number };

@@ -28,6 +28,8 @@ export interface TopicQueue extends QueueId {
 export interface PullConsumerOptions {
   /** Which messages, by tag. Default: `*`. */
   readonly tags?: string;
+  /** An SQL-92 condition over properties, TAGS and KEYS that the messages meet besides. */
+  readonly sql?: string;
 }
 
 interface Position {
@@ -247,6 +249,7 @@ export class PullConsumer implements AsyncDisposable {
           bytesMax: BYTES_MAX,
           waitMs: Math.floor(waitMs),
           tags: this.#options.tags ?? '',
+          sql: this.#options.sql ?? '',
         },
         time.atMost(waitMs + CALL_MS),
       );

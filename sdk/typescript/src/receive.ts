@@ -8,6 +8,7 @@ import type { TopicHandle } from './topic-handle.ts';
 import { broker } from './transport/methods.ts';
 import { targetOf } from './transport/subscription-opening.ts';
 import type { UnarySettler } from './unary-settler.ts';
+import type { Wanted } from './wanted.ts';
 import { readDelivery } from './wire/delivery.ts';
 import { recordPlace } from './wire/record-place.ts';
 import type { Settlement } from './wire/subscribe-request.ts';
@@ -20,7 +21,7 @@ const AGAIN_MS = 200;
 
 interface Source {
   readonly topic: string;
-  readonly tags: string;
+  readonly wanted: Wanted;
   readonly brokerName: string;
   readonly address: string;
 }
@@ -29,7 +30,7 @@ interface Source {
 export interface Receiving<Value> {
   readonly settings: ConsumerSettings;
   /** Tags by topic. */
-  readonly topics: ReadonlyMap<string, string>;
+  readonly topics: ReadonlyMap<string, Wanted>;
   readonly handles: ReadonlyMap<string, TopicHandle<Value>>;
   readonly modules: ConsumerModules;
   readonly settler: UnarySettler;
@@ -87,26 +88,26 @@ function waitFor(round: number, sources: number, leftMs: number): number {
 }
 
 async function sourcesOf(
-  topics: ReadonlyMap<string, string>,
+  topics: ReadonlyMap<string, Wanted>,
   { routes }: ConsumerModules,
   deadlineMs: number,
   signal: AbortSignal | undefined,
 ): Promise<Source[]> {
   const sources = new Map<string, Source>();
-  for (const [topic, tags] of topics) {
+  for (const [topic, wanted] of topics) {
     const route = await routes.find(topic, { deadlineMs, signal }).catch((error: unknown) => {
       if (isMqError(error, 'TOPIC_NOT_FOUND') && topics.size > 1) return undefined;
       throw error;
     });
     for (const { broker: brokerName, address } of route?.queues ?? []) {
-      sources.set(`${topic} ${brokerName}`, { topic, tags, brokerName, address });
+      sources.set(`${topic} ${brokerName}`, { topic, wanted, brokerName, address });
     }
   }
   return [...sources.values()];
 }
 
 async function receiveFrom<Value>(
-  { topic, tags, brokerName, address }: Source,
+  { topic, wanted, brokerName, address }: Source,
   { settings, handles, modules, settler, max, signal }: Receiving<Value>,
   waitMs: number,
 ): Promise<DeliveredMessage<Value>[]> {
@@ -118,7 +119,7 @@ async function receiveFrom<Value>(
       group,
       consumerId,
       leaseMs,
-      subscription: { topic, tags, from: targetOf(from) },
+      subscription: { topic, ...wanted, from: targetOf(from) },
       messagesMax: Math.min(256, max),
       waitMs: Math.floor(waitMs),
     },

@@ -40,7 +40,7 @@ function open(prefetch = { messages: 10, bytes: 10_000 }): SubscriptionLink {
       broadcasting: false,
       leaseMs: 0,
       from: 'first',
-      subscriptions: [{ topic: 'orders', tags: '*' }],
+      subscriptions: [{ topic: 'orders', tags: '*', sql: '' }],
       prefetch,
     },
     { clock, events: told },

@@ -28,7 +28,7 @@ async function subscribe(topics: Record<string, string>): Promise<SubscriptionSe
       from: 'first',
       prefetch: { messages: 10, bytes: 1000 },
     },
-    new Map(Object.entries(topics)),
+    new Map(Object.entries(topics).map(([topic, tags]) => [topic, { tags, sql: '' }])),
     {
       routes: routes.routes,
       channels: { get: channelAt } as unknown as Channels,

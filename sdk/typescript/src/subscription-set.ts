@@ -12,6 +12,7 @@ import {
 } from './subscription-link.ts';
 import type { Channels } from './transport/channels.ts';
 import type { Route } from './transport/route.ts';
+import { WANTS_ALL, type Wanted } from './wanted.ts';
 
 const FIND_MS = 5000;
 const FIND_AGAIN_MS = 500;
@@ -19,7 +20,7 @@ const FIND_AGAIN_MS = 500;
 /** The streams of one consumer. */
 export class SubscriptionSet {
   readonly #subscription: Omit<LinkSubscription, 'subscriptions'>;
-  readonly #topics: ReadonlyMap<string, string>;
+  readonly #topics: ReadonlyMap<string, Wanted>;
   readonly #modules: { routes: Routes; channels: Channels; clock: Clock; events: Events };
   readonly #observer: SubscriptionObserver;
   readonly #links = new Map<string, SubscriptionLink>();
@@ -27,10 +28,10 @@ export class SubscriptionSet {
   readonly #timers = new Set<Timer>();
   #closed = false;
 
-  /** @param topics tags by topic */
+  /** @param topics what is wanted, by topic */
   constructor(
     subscription: Omit<LinkSubscription, 'subscriptions'>,
-    topics: ReadonlyMap<string, string>,
+    topics: ReadonlyMap<string, Wanted>,
     modules: { routes: Routes; channels: Channels; clock: Clock; events: Events },
     observer: SubscriptionObserver,
   ) {
@@ -81,7 +82,10 @@ export class SubscriptionSet {
       const key = `${broker} ${address} ${topics.join(' ')}`;
       keys.add(key);
       if (this.#links.has(key)) continue;
-      const subscriptions = topics.map((topic) => ({ topic, tags: this.#topics.get(topic) ?? '' }));
+      const subscriptions = topics.map((topic) => ({
+        topic,
+        ...(this.#topics.get(topic) ?? WANTS_ALL),
+      }));
       const channel = this.#modules.channels.get(address);
       const subscription = { ...this.#subscription, subscriptions };
       this.#links.set(

@@ -146,7 +146,7 @@ async function showGroup({
     {
       title: 'subscriptions',
       value: ({ subscriptions }) =>
-        subscriptions.map(({ topic, tags }) => `${topic} ${tags}`).join(', '),
+        subscriptions.map(({ topic, tags, sql }) => `${topic} ${tags} ${sql}`.trim()).join(', '),
     },
   ]);
   const parts = [groupTable(groups), consumerTable, progressTable(progress)];

@@ -104,7 +104,12 @@ export interface ConsumerDescription {
   readonly consumerId: string;
   readonly address: string;
   readonly mode: 'clustering' | 'broadcasting';
-  readonly subscriptions: readonly { readonly topic: string; readonly tags: string }[];
+  readonly subscriptions: readonly {
+    readonly topic: string;
+    readonly tags: string;
+    /** Empty when there is no SQL condition. */
+    readonly sql: string;
+  }[];
 }
 
 /** A member of a group that pulls and shares queues. */
@@ -254,7 +259,11 @@ export function consumerOf(broker: string, message: ConsumerMessage): ConsumerDe
     consumerId: message.consumerId,
     address: message.address,
     mode: message.mode === BROADCASTING ? 'broadcasting' : 'clustering',
-    subscriptions: message.subscriptions.map(({ topic, tags }) => ({ topic, tags: tags || '*' })),
+    subscriptions: message.subscriptions.map(({ topic, tags, sql }) => ({
+      topic,
+      tags: tags || '*',
+      sql,
+    })),
   };
 }
 

@@ -15,6 +15,7 @@ import type { StartPoint } from '../message.ts';
 export interface SubscriptionChoice {
   readonly topic: string;
   readonly tags: string;
+  readonly sql: string;
 }
 
 /** A start point as brokers understand it. */
@@ -49,7 +50,7 @@ export function encodeOpening(
       consumerId,
       leaseMs,
       mode: broadcasting ? SubscriptionMode.BROADCASTING : SubscriptionMode.CLUSTERING,
-      subscriptions: subscriptions.map(({ topic, tags }) => ({ topic, tags, from })),
+      subscriptions: subscriptions.map(({ topic, tags, sql }) => ({ topic, tags, sql, from })),
     },
     creditMessages: credit.messages,
     creditBytes: credit.bytes,

@@ -8,7 +8,6 @@ import { RECORD_HEADER_BYTES, viewOf } from '../log/record.ts';
 import type { Slab } from '../log/tail-cache.ts';
 import type { BrokerState } from '../state/broker-state.ts';
 import { MESSAGE_AT, messageBytesOf } from '../state/message-record.ts';
-import { findTag, type Slice } from '../state/message-tag.ts';
 import {
   CHUNK_ENTRIES,
   entryLength,
@@ -16,7 +15,7 @@ import {
   entryTagHash,
   type Queue,
 } from '../state/queue.ts';
-import type { TagFilter } from './tag-filter.ts';
+import type { MessageFilter } from './message-filter.ts';
 
 /** Most messages that one call looks at, so that a filter that matches little does not hold up the others. */
 const LOOKED_AT_MAX = 4096;
@@ -50,7 +49,6 @@ export class Collector {
   readonly #log: CommitLog;
   readonly #state: BrokerState;
   readonly #logger: Logger;
-  readonly #tag: Slice = { start: 0, end: 0 };
 
   constructor(modules: { log: CommitLog; state: BrokerState; logger: Logger }) {
     this.#log = modules.log;
@@ -69,7 +67,7 @@ export class Collector {
     from: number,
     messagesMax: number,
     bytesMax: number,
-    filter: TagFilter,
+    filter: MessageFilter,
     parts: Buffer[],
     skipDamaged: boolean,
   ): Collected {
@@ -139,7 +137,7 @@ export class Collector {
         }
         const buffer = (record ?? slab?.buffer) as Buffer;
         const at = record === undefined ? position - (slab?.start ?? 0) : 0;
-        if (!all && !this.#tagMatches(buffer, at, hash, filter)) {
+        if (!all && !this.#matches(buffer, at, hash, filter)) {
           skip(found, offset - from);
           continue;
         }
@@ -164,6 +162,7 @@ export class Collector {
       found.bytes += length;
     }
     endRun();
+    filter.release();
     found.end = offset;
     return found;
   }
@@ -194,13 +193,10 @@ export class Collector {
     skip(found, offset - from);
   }
 
-  #tagMatches(buffer: Buffer, at: number, hash: number, filter: TagFilter): boolean {
+  #matches(buffer: Buffer, at: number, hash: number, filter: MessageFilter): boolean {
     const messageAt = at + MESSAGE_AT;
     const end = messageAt + messageBytesOf(viewOf(buffer), at + RECORD_HEADER_BYTES);
-    return (
-      findTag(buffer, messageAt, end, this.#tag) &&
-      filter.matches(hash, buffer, this.#tag.start, this.#tag.end)
-    );
+    return filter.matches(hash, buffer, messageAt, end);
   }
 }
 

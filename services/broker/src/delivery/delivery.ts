@@ -21,8 +21,8 @@ import type { Topic } from '../state/topics.ts';
 import type { Collector } from './collect.ts';
 import type { Consumer } from './consumer.ts';
 import type { DeadLetters } from './dead-letters.ts';
+import type { MessageFilter } from './message-filter.ts';
 import type { OffsetFinder } from './offsets.ts';
-import type { TagFilter } from './tag-filter.ts';
 import { TopicDelivery } from './topic-delivery.ts';
 
 /** How often the clock's decisions are looked for. */
@@ -188,13 +188,13 @@ export class Delivery {
    * Attaches a consumer to a topic. Throws FAILED_PRECONDITION (SUBSCRIPTION_MISMATCH) when other members of
    * the group filter the topic differently.
    */
-  attach(progress: TopicProgress, topic: Topic, filter: TagFilter, consumer: Consumer): void {
+  attach(progress: TopicProgress, topic: Topic, filter: MessageFilter, consumer: Consumer): void {
     let delivery = this.#deliveries.get(progress.id);
     if (delivery !== undefined && delivery.filter.canonical !== filter.canonical) {
       throw new TernError(
         'FAILED_PRECONDITION',
         'SUBSCRIPTION_MISMATCH',
-        `other members of the group subscribe to ${topic.name} with the tags '${delivery.filter.canonical}', ` +
+        `other members of the group subscribe to ${topic.name} with '${delivery.filter.canonical}', ` +
           `and this one with '${filter.canonical}'; all members must subscribe alike`,
       );
     }

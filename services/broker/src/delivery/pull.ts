@@ -8,7 +8,7 @@ import type { Queue, QueueReader } from '../state/queue.ts';
 import { addReader, removeReader } from '../state/state-log.ts';
 import type { Topic } from '../state/topics.ts';
 import type { Collector } from './collect.ts';
-import type { TagFilter } from './tag-filter.ts';
+import type { MessageFilter } from './message-filter.ts';
 
 /** Most reads from the disk that one batch waits for; each brings a block of 256 KiB. */
 const LOADS_MAX = 64;
@@ -22,7 +22,7 @@ export interface PullChoice {
   readonly offset: number;
   readonly messagesMax: number;
   readonly bytesMax: number;
-  readonly filter: TagFilter;
+  readonly filter: MessageFilter;
 }
 
 /** A batch of messages. */

@@ -24,7 +24,7 @@ import type { Collector } from './collect.ts';
 import { type Consumer, hasCredit } from './consumer.ts';
 import { dropMessage } from './drop-message.ts';
 import { encodeLeases, type LeasedStretch } from './lease-bytes.ts';
-import type { TagFilter } from './tag-filter.ts';
+import type { MessageFilter } from './message-filter.ts';
 
 const FRAME_MESSAGES_MAX = 256;
 const FRAME_BYTES_MAX = 256 << 10;
@@ -45,7 +45,7 @@ interface Frame {
 export class TopicDelivery implements QueueReader {
   readonly topic: Topic;
   readonly progress: TopicProgress;
-  readonly filter: TagFilter;
+  readonly filter: MessageFilter;
   readonly #stateLog: StateLog;
   readonly #log: CommitLog;
   readonly #collector: Collector;
@@ -65,7 +65,7 @@ export class TopicDelivery implements QueueReader {
   #loadWaiters: (() => void)[] = [];
 
   constructor(
-    options: { topic: Topic; progress: TopicProgress; filter: TagFilter },
+    options: { topic: Topic; progress: TopicProgress; filter: MessageFilter },
     modules: { stateLog: StateLog; collector: Collector; clock: Clock; logger: Logger },
   ) {
     this.topic = options.topic;

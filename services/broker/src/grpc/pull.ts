@@ -4,8 +4,8 @@ import type { ServerWritableStream } from '@grpc/grpc-js';
 import type { PullRequest, PullStreamRequest } from '@ternmq/proto/gen/ternmq/broker/v1/broker_pb';
 import { type Clock, failStream, TernError, type UnaryContext } from '@ternmq/runtime';
 import type { TopicCatalog } from '../catalog/topic-catalog.ts';
+import { parseMessageFilter } from '../delivery/message-filter.ts';
 import type { PullChoice, Puller } from '../delivery/pull.ts';
-import { parseTagFilter } from '../delivery/tag-filter.ts';
 import type { Queue } from '../state/queue.ts';
 import type { Topic } from '../state/topics.ts';
 import { boundedWait, inRange } from './bounds.ts';
@@ -46,7 +46,7 @@ export function pull(modules: {
       offset: Number(request.offset),
       messagesMax: inRange('messages_max', request.messagesMax, MESSAGES_DEFAULT, MESSAGES_MAX),
       bytesMax: inRange('bytes_max', request.bytesMax, BYTES_DEFAULT, BYTES_MAX),
-      filter: parseTagFilter(request.tags),
+      filter: parseMessageFilter(request.tags, request.sql),
     };
     const waitMs = boundedWait(request.waitMs, context, clock);
     const { bytes } = await puller.readOrWait(choice, waitMs, context.signal);
@@ -68,12 +68,12 @@ export function pullStream(modules: {
     call.on('error', () => ended.abort());
     const signal = AbortSignal.any([ended.signal, closing]);
     const run = async (): Promise<void> => {
-      const { topic, queueId, offset, tags } = call.request;
+      const { topic, queueId, offset, tags, sql } = call.request;
       const choice = {
         ...findQueue(topics, topic, queueId),
         messagesMax: STREAM_MESSAGES,
         bytesMax: BYTES_DEFAULT,
-        filter: parseTagFilter(tags),
+        filter: parseMessageFilter(tags, sql),
       };
       let next = Number(offset);
       while (!signal.aborted) {

@@ -7,7 +7,7 @@ import { checkLeaseMs, RetryPolicy } from '../catalog/retry-policy.ts';
 import type { TopicCatalog } from '../catalog/topic-catalog.ts';
 import type { Consumer } from '../delivery/consumer.ts';
 import type { Delivery } from '../delivery/delivery.ts';
-import { parseTagFilter } from '../delivery/tag-filter.ts';
+import { parseMessageFilter } from '../delivery/message-filter.ts';
 import { boundedWait, inRange } from './bounds.ts';
 import { checkConsumerId } from './subscribe.ts';
 
@@ -69,7 +69,7 @@ export function receive(modules: {
   return async (request, context) => {
     const { subscription } = request;
     const topic = topics.get(subscription?.topic ?? '');
-    const filter = parseTagFilter(subscription?.tags ?? '');
+    const filter = parseMessageFilter(subscription?.tags ?? '', subscription?.sql ?? '');
     checkLeaseMs(request.leaseMs, 'lease_ms');
     if (request.consumerId !== '') checkConsumerId(request.consumerId);
     const messagesMax = inRange(

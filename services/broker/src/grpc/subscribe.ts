@@ -18,7 +18,7 @@ import { checkLeaseMs, RetryPolicy } from '../catalog/retry-policy.ts';
 import type { TopicCatalog } from '../catalog/topic-catalog.ts';
 import type { Consumer } from '../delivery/consumer.ts';
 import type { Delivery } from '../delivery/delivery.ts';
-import { parseTagFilter, type TagFilter } from '../delivery/tag-filter.ts';
+import { type MessageFilter, parseMessageFilter } from '../delivery/message-filter.ts';
 import type { Group, TopicProgress } from '../state/groups.ts';
 import type { Topic } from '../state/topics.ts';
 import { settlementChoices, settlementFailures } from './settlements.ts';
@@ -34,7 +34,7 @@ const CREDIT_MAX = 2 ** 40;
 interface Opened {
   readonly topic: Topic;
   readonly progress: TopicProgress;
-  readonly filter: TagFilter;
+  readonly filter: MessageFilter;
 }
 
 /** What the streams use. */
@@ -138,9 +138,9 @@ export class SubscribeStream implements Consumer {
         `a subscription has 1 to ${SUBSCRIPTIONS_MAX} topics`,
       );
     }
-    const wanted = opening.subscriptions.map(({ topic, tags, from }) => ({
+    const wanted = opening.subscriptions.map(({ topic, tags, sql, from }) => ({
       topic: topics.get(topic),
-      filter: parseTagFilter(tags),
+      filter: parseMessageFilter(tags, sql),
       from,
     }));
     const group = groups.getOrCreate(opening.group);

@@ -11,6 +11,7 @@ interface TailFlags {
   readonly from?: 'first' | 'last' | Date;
   readonly max?: number;
   readonly tags?: string;
+  readonly sql?: string;
   readonly bodies?: boolean;
 }
 
@@ -28,6 +29,7 @@ export function addTail(parent: Command): void {
         'tern message tail --topic orders',
         'tern message tail --topic orders --from begin --max 10 -o json',
         "tern message tail --topic orders --from 15m --tags 'created || paid'",
+        `tern message tail --topic orders --from begin --sql "region = 'eu' AND amount > 100"`,
         'tern message tail --topic lines --from begin --max 100000 --bodies > copy.txt',
       ],
     },
@@ -41,14 +43,18 @@ export function addTail(parent: Command): void {
         )
         .option('--max <number>', 'Stop after so many messages', wholeNumber(1))
         .option('--tags <tags>', 'Only messages with these tags, joined by ||')
+        .option('--sql <condition>', 'Only messages whose properties meet this SQL-92 condition')
         .option('--bodies', 'Print the bodies alone, each with a newline'),
     tail,
   );
 }
 
 async function tail({ client, flags, format }: ClientCall<TailFlags>): Promise<void> {
-  const { topic, from = 'last', tags, bodies } = flags;
-  const consumer = client.pullConsumer(tags === undefined ? {} : { tags });
+  const { topic, from = 'last', tags, sql, bodies } = flags;
+  const consumer = client.pullConsumer({
+    ...(tags === undefined ? {} : { tags }),
+    ...(sql === undefined ? {} : { sql }),
+  });
   await consumer.assignTopic(topic, from);
   let left = flags.max ?? Number.POSITIVE_INFINITY;
   while (left > 0) {

@@ -1,0 +1,113 @@
+import type { MqError } from '@ternmq/sdk';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { Cluster } from '../support/cluster.ts';
+import { eventually } from '../support/eventually.ts';
+
+let cluster: Cluster;
+beforeEach(async () => {
+  cluster = await Cluster.start();
+});
+afterEach(() => cluster[Symbol.asyncDispose]());
+
+const within = { withinMs: 5000, everyMs: 5 };
+
+async function sent(): Promise<void> {
+  const producer = cluster.client().producer();
+  const orders = [
+    { body: 'a', tag: 'created', properties: { region: 'eu', amount: '50' } },
+    { body: 'b', tag: 'paid', properties: { region: 'eu', amount: '150' } },
+    { body: 'c', tag: 'paid', properties: { region: 'us', amount: '150' } },
+    { body: 'd', tag: 'paid', keys: ['7', '8'], properties: { amount: '1e3' } },
+    { body: 'e' },
+  ];
+  for (const order of orders) await producer.send('t', order);
+}
+
+describe('an SQL condition', () => {
+  test.each([
+    ["region = 'eu' AND amount > 100", 'b'],
+    ["region = 'eu' OR amount BETWEEN 100 AND 2000", 'abcd'],
+    ['region IS NULL', 'de'],
+    ["NOT region = 'eu'", 'c'],
+    ["TAGS = 'paid' AND region LIKE 'u%'", 'c'],
+    ["KEYS = '7 8'", 'd'],
+    ["region IN ('us', 'uk')", 'c'],
+    ['amount * 2 = 300', 'bc'],
+    ["region NOT IN ('us')", 'ab'],
+  ])('%s', async (sql, wanted) => {
+    await sent();
+    const consumer = cluster.client().consumer('g', { from: 'first' }).subscribe('t', { sql });
+    const messages = await consumer.receive({ max: 32, waitMs: 0 });
+    expect(
+      messages
+        .map((message) => message.text())
+        .sort()
+        .join(''),
+    ).toBe(wanted);
+    await Promise.all(messages.map((message) => message.ack()));
+    // What is not wanted is passed over for good.
+    const { progress } = await cluster.client().admin.describeGroup('g');
+    expect(progress.reduce((sum, { lag }) => sum + lag, 0)).toBe(0);
+  });
+
+  test('goes together with tags, for push, and for pull', async () => {
+    await sent();
+    const seen: string[] = [];
+    const both = { tags: 'paid', sql: "region = 'eu'" };
+    const consumer = cluster.client().consumer('g', { from: 'first' }).subscribe('t', both);
+    consumer.run((message) => {
+      seen.push(message.text());
+    });
+    await eventually('one comes', () => seen.length > 0 || undefined, within);
+    await cluster.client().producer().send('t', { body: 'no', tag: 'paid' });
+    await cluster
+      .client()
+      .producer()
+      .send('t', {
+        body: 'yes',
+        tag: 'paid',
+        properties: { region: 'eu' },
+      });
+    await eventually('another comes', () => seen.length > 1 || undefined, within);
+    expect(seen).toEqual(['b', 'yes']);
+
+    const pull = cluster.client().pullConsumer({ sql: 'amount >= 150' });
+    await pull.assignTopic('t', 'first');
+    const pulled: string[] = [];
+    while (pulled.length < 3) {
+      const messages = await pull.poll({ max: 32, waitMs: 1000 });
+      expect(messages.length).toBeGreaterThan(0);
+      pulled.push(...messages.map((message) => message.text()));
+    }
+    expect(pulled.sort()).toEqual(['b', 'c', 'd']);
+  });
+
+  test('that is wrong is refused with the place and the reason', async () => {
+    await sent();
+    const consumer = cluster.client().consumer('g', { from: 'first' });
+    consumer.subscribe('t', { sql: "region = 'eu' AND amount >" });
+    const error = (await consumer.receive({ waitMs: 0 }).catch((reason) => reason)) as MqError;
+    expect(error.code).toBe('INVALID_SQL_EXPRESSION');
+    expect(error.details).toMatchObject({ position: '26' });
+    expect(error.message).toMatch(/at character 26/);
+  });
+
+  test('that differs from the other members’ is refused, and one that only looks different is not', async () => {
+    await sent();
+    const client = cluster.client();
+    const first = client.consumer('g', { from: 'first' }).subscribe('t', { sql: "region = 'eu'" });
+    const run = first.run(() => {});
+    await eventually(
+      'the first member is in',
+      async () => (await client.admin.describeGroup('g')).consumers[0],
+      within,
+    );
+    const alike = client.consumer('g').subscribe('t', { sql: "(region='eu') -- the same" });
+    await alike.receive({ waitMs: 0 });
+    const other = client.consumer('g').subscribe('t', { sql: "region = 'us'" });
+    await expect(other.receive({ waitMs: 0 })).rejects.toMatchObject({
+      code: 'SUBSCRIPTION_MISMATCH',
+    });
+    await run.close();
+  });
+});
