@@ -103,6 +103,12 @@ describe('the README', () => {
     expect(await runProgram('filter')).toBe('large\n');
   });
 
+  test('keeps the order of keys', async () => {
+    const lines = 'account-7 opened, account-7 paid, account-7 closed\n';
+    expect(await runProgram('ordered')).toBe(lines);
+    expect(await run('ordered-group')).toMatch(/^strict +broker-a +5 .* yes, stops /m);
+  });
+
   test('runs transactions, and lists them', async () => {
     expect(await runProgram('transaction')).toBe('the card was refused\norder 7 is paid\n');
     expect(await run('transactions')).toMatch(/ committed .*"cause":"the card was refused"/s);

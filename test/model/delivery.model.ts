@@ -162,6 +162,8 @@ export class Life {
       life.#rig.topics.create('t', { queues: QUEUES });
       const group = life.#rig.groups.create('g', {
         ...SETTINGS,
+        ordered: false,
+        stops: false,
         retryDelaysMs: [...SETTINGS.retryDelaysMs],
       });
       const from = { $typeName: 'ternmq.message.v1.OffsetTarget.Begin' as const };

@@ -32,6 +32,12 @@ export function duration(text: string): number {
   throw new InvalidArgumentError('It must be a time such as 200ms, 15s, 72h or 7d.');
 }
 
+/** Reads `true` or `false`; for a flag that may stand alone, which is true. */
+export function yesOrNo(text: string): boolean {
+  if (text === 'true' || text === 'false') return text === 'true';
+  throw new InvalidArgumentError('It must be true or false.');
+}
+
 /** Reads times separated by commas into milliseconds. */
 export function durations(text: string): number[] {
   return text.split(',').map((part) => duration(part.trim()));

@@ -24,6 +24,7 @@ import {
   progressOf,
   pullMemberOf,
   type QueueDescription,
+  type StoppedDescription,
   type TopicDescription,
   type TopicSettings,
   type TransactionDescription,
@@ -226,6 +227,8 @@ export class Admin {
     consumers: ConsumerDescription[];
     pullMembers: PullMemberDescription[];
     progress: ProgressDescription[];
+    /** Messages that hold back their ordering keys: at most 1000 of each broker. */
+    stopped: StoppedDescription[];
   }> {
     const found = await this.#onOwners('GROUP_NOT_FOUND', options, async (member, time) => [
       { member, answer: await member.channel.unary(broker.describeGroup, { name }, time) },
@@ -240,12 +243,43 @@ export class Admin {
       pullMembers: found.flatMap(({ member, answer }) =>
         answer.pullMembers.map((one) => pullMemberOf(member.name, one)),
       ),
+      stopped: found.flatMap(({ member, answer }) =>
+        answer.stopped.map(({ topic, queueId, offset, attempts }) => ({
+          broker: member.name,
+          topic,
+          queueId,
+          offset: Number(offset),
+          attempts,
+        })),
+      ),
       progress: found.flatMap(({ member, answer }) =>
         answer.topics.flatMap(({ topic, consumerId, queues }) =>
           queues.map((queue) => progressOf(member.name, topic, consumerId, queue)),
         ),
       ),
     };
+  }
+
+  /**
+   * Lets a message go on that holds back its ordering key: it is delivered once more, or moves to the dead letters.
+   * Throws NOT_STOPPED.
+   */
+  async releaseStopped(
+    group: string,
+    stopped: Pick<StoppedDescription, 'broker' | 'topic' | 'queueId' | 'offset'>,
+    options: CallOptions & { readonly deadLetter?: boolean } = {},
+  ): Promise<void> {
+    const time = new CallTime(this.#clock, options);
+    const member = (await this.#members(time)).find(({ name }) => name === stopped.broker);
+    if (member === undefined) {
+      throw new MqError('NO_BROKER', `there is no broker ${stopped.broker}`);
+    }
+    const { topic, queueId, offset } = stopped;
+    await member.channel.unary(
+      broker.releaseStopped,
+      { group, topic, queueId, offset: BigInt(offset), deadLetter: options.deadLetter ?? false },
+      time,
+    );
   }
 
   /** A group's progress in a topic; empty where it has none. Throws GROUP_NOT_FOUND, TOPIC_NOT_FOUND. */

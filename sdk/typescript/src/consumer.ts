@@ -7,6 +7,7 @@ import { abortedError, closedError, MqError } from './errors.ts';
 import type { Events } from './events.ts';
 import { FrameConsumer, type FrameHandler } from './frame-consumer.ts';
 import { HandlerRun, type MessageHandler } from './handler-run.ts';
+import type { RetriedStretch } from './key-order.ts';
 import type { StartPoint, SubscriptionFilter } from './message.ts';
 import { MessageStream } from './message-stream.ts';
 import { receiveBatch } from './receive.ts';
@@ -26,6 +27,12 @@ export interface ConsumerOptions {
   readonly from?: StartPoint;
   /** One member of the group gets a message, or every one. Default: `clustering`. */
   readonly mode?: 'clustering' | 'broadcasting';
+  /**
+   * Messages with the same ordering key are handled one after the other, across all members of the group; a failed one holds
+   * back its own key only. `true` or `false` counts on the group being so: a new group becomes it, another one is refused
+   * (GROUP_ORDER_MISMATCH). With `run` and `receive`. Default: a new group is not ordered, an old one as it is.
+   */
+  readonly ordered?: boolean;
   /** Handlers that run at the same time. Default: 16. */
   readonly concurrency?: number;
   /** What may be delivered ahead of the handlers, in each broker's stream. Default: 512 messages, 8 MiB. */
@@ -51,6 +58,7 @@ export interface ConsumerSettings {
   readonly group: string;
   readonly from: StartPoint;
   readonly broadcasting: boolean;
+  readonly ordered: boolean | undefined;
   readonly concurrency: number;
   readonly prefetch: { readonly messages: number; readonly bytes: number };
   readonly leaseMs: number;
@@ -78,6 +86,7 @@ export class Consumer implements AsyncDisposable {
       group,
       from: options.from ?? 'last',
       broadcasting: options.mode === 'broadcasting',
+      ordered: options.ordered,
       concurrency: options.concurrency ?? 16,
       prefetch: { ...DEFAULT_PREFETCH, ...options.prefetch },
       leaseMs: options.leaseMs ?? 0,
@@ -122,6 +131,7 @@ export class Consumer implements AsyncDisposable {
     const run = new HandlerRun<Value>(handler, {
       concurrency: this.#settings.concurrency,
       leaseMs: this.#settings.leaseMs || LEASE_MS_ASSUMED,
+      ordered: this.#settings.ordered ?? false,
       clock: this.#modules.clock,
       events: this.#modules.events,
     });
@@ -143,6 +153,12 @@ export class Consumer implements AsyncDisposable {
   stream<Value = unknown>(
     options: { readonly signal?: AbortSignal | undefined } = {},
   ): MessageStream<Value> {
+    if (this.#settings.ordered) {
+      throw new MqError(
+        'INVALID_OPTION',
+        'an ordered consumer cannot stream: what is settled late would come out of order; use run or receive',
+      );
+    }
     this.#start();
     const stream = new MessageStream<Value>({
       signal: options.signal,
@@ -214,10 +230,16 @@ export class Consumer implements AsyncDisposable {
 
   #open(
     take: (message: DeliveredMessage, credit: () => void) => void,
-    target: { fail(error: MqError): void },
+    target: {
+      fail(error: MqError): void;
+      retried?(broker: string, stretches: readonly RetriedStretch[]): void;
+      opened?(broker: string): void;
+    },
   ): SubscriptionSet {
     return new SubscriptionSet(this.#settings, this.#topics, this.#modules, {
       delivered: (frame, link) => this.#deliver(frame, link, take),
+      retried: (stretches, link) => target.retried?.(link.broker, stretches),
+      opened: (link) => target.opened?.(link.broker),
       refused: (error) => target.fail(error),
     });
   }

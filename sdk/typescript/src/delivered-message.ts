@@ -13,6 +13,7 @@ export class DeliveredMessage<Value = unknown> extends ReceivedMessage<Value> {
   readonly #lease: Lease;
   readonly #settle: Settle;
   #settled = false;
+  #retried = false;
 
   constructor(
     slice: RecordSlice,
@@ -31,6 +32,11 @@ export class DeliveredMessage<Value = unknown> extends ReceivedMessage<Value> {
     return this.#settled;
   }
 
+  /** Was it settled by asking for another delivery? */
+  get retried(): boolean {
+    return this.#retried;
+  }
+
   /** When its lease ends, by the broker's clock, in milliseconds since 1970 UTC. */
   get leaseDeadlineMs(): number {
     return this.#lease.deadlineMs;
@@ -43,6 +49,7 @@ export class DeliveredMessage<Value = unknown> extends ReceivedMessage<Value> {
 
   /** Deliver it again: after so many milliseconds, or after the group's back-off. */
   retry(delayMs = 0): void {
+    if (!this.#settled) this.#retried = true;
     this.#say(SettleAction.RETRY, delayMs, '');
   }
 

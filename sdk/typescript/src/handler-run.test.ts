@@ -13,7 +13,13 @@ let said: string[];
 function newRun(handler: MessageHandler<string>, concurrency = 2): HandlerRun<string> {
   const told = new Events();
   told.listen((event) => events.push(event));
-  const run = new HandlerRun(handler, { concurrency, leaseMs: 3000, clock, events: told });
+  const run = new HandlerRun(handler, {
+    concurrency,
+    leaseMs: 3000,
+    ordered: false,
+    clock,
+    events: told,
+  });
   run.onClose = (drainMs) => run.drain(drainMs);
   return run;
 }

@@ -4,6 +4,7 @@ import type { Clock, Timer } from './clock.ts';
 import type { DeliveredMessage } from './delivered-message.ts';
 import type { MqError } from './errors.ts';
 import type { Events } from './events.ts';
+import { KeyOrder, type RetriedStretch } from './key-order.ts';
 
 /** Works on a message. Returning acknowledges it, throwing asks for another delivery. */
 export type MessageHandler<Value> = (
@@ -34,6 +35,17 @@ export class Reject extends Error {
   }
 }
 
+/** How handlers are run. */
+export interface HandlerOptions {
+  /** Handlers that run at the same time. */
+  readonly concurrency: number;
+  readonly leaseMs: number;
+  /** One handler at a time for each ordering key. */
+  readonly ordered: boolean;
+  readonly clock: Clock;
+  readonly events: Events;
+}
+
 interface Waiting<Value> {
   readonly message: DeliveredMessage<Value>;
   readonly credit: () => void;
@@ -42,7 +54,8 @@ interface Waiting<Value> {
 /** A running handler. */
 export class HandlerRun<Value> implements AsyncDisposable {
   readonly #handler: MessageHandler<Value>;
-  readonly #options: { concurrency: number; leaseMs: number; clock: Clock; events: Events };
+  readonly #options: HandlerOptions;
+  readonly #order: KeyOrder<Waiting<Value>> | undefined;
   readonly #waiting: Waiting<Value>[] = [];
   readonly #working = new Set<DeliveredMessage<Value>>();
   readonly #abort = new AbortController();
@@ -53,12 +66,10 @@ export class HandlerRun<Value> implements AsyncDisposable {
   /** Set by the consumer: drains and ends the streams. */
   onClose: (drainMs: number) => Promise<void> = async () => {};
 
-  constructor(
-    handler: MessageHandler<Value>,
-    options: { concurrency: number; leaseMs: number; clock: Clock; events: Events },
-  ) {
+  constructor(handler: MessageHandler<Value>, options: HandlerOptions) {
     this.#handler = handler;
     this.#options = options;
+    this.#order = options.ordered ? new KeyOrder() : undefined;
     this.#extender = options.clock.every(options.leaseMs / 3, () => this.#extend());
     // Whoever does not wait for the end shall not be stopped by its error.
     this.#ended.promise.catch(() => {});
@@ -75,8 +86,21 @@ export class HandlerRun<Value> implements AsyncDisposable {
       message.giveBack();
       return;
     }
+    const place = this.#order?.add(message, { message, credit }) ?? 'next';
+    if (place === 'dropped') credit();
+    if (place !== 'next') return;
     this.#waiting.push({ message, credit });
     this.#next();
+  }
+
+  /** A broker has answered that messages failed. */
+  retried(broker: string, stretches: readonly RetriedStretch[]): void {
+    for (const stretch of stretches) this.#order?.answered(broker, stretch);
+  }
+
+  /** There is a new stream to a broker. */
+  opened(broker: string): void {
+    this.#order?.reopened(broker);
   }
 
   #next(): void {
@@ -104,7 +128,20 @@ export class HandlerRun<Value> implements AsyncDisposable {
       }
     }
     this.#working.delete(message);
+    if (this.#order !== undefined) this.#goOn(this.#order, message);
     this.#next();
+  }
+
+  /** What comes next of a message's ordering key. */
+  #goOn(order: KeyOrder<Waiting<Value>>, message: DeliveredMessage<Value>): void {
+    if (message.retried) {
+      for (const { credit } of order.failed(message)) credit();
+      return;
+    }
+    const next = order.done(message);
+    if (next === undefined) return;
+    if (this.#closing === undefined) this.#waiting.push(next);
+    else next.message.giveBack();
   }
 
   /** Leases of everything that is held here are extended, also of what waits for its turn. */
@@ -112,6 +149,7 @@ export class HandlerRun<Value> implements AsyncDisposable {
     const { leaseMs } = this.#options;
     for (const message of this.#working) message.extend(leaseMs);
     for (const { message } of this.#waiting) message.extend(leaseMs);
+    for (const { message } of this.#order?.waiting() ?? []) message.extend(leaseMs);
   }
 
   /** The broker refuses the subscription. */
@@ -122,7 +160,8 @@ export class HandlerRun<Value> implements AsyncDisposable {
 
   /** Hands back what waits, and lets handlers finish for so many milliseconds. */
   async drain(drainMs: number): Promise<void> {
-    for (const { message } of this.#waiting.splice(0)) message.giveBack();
+    const unworked = this.#waiting.splice(0).concat(this.#order?.clear() ?? []);
+    for (const { message } of unworked) message.giveBack();
     if (this.#working.size === 0) return;
     await new Promise<void>((resolve) => {
       const timer = this.#options.clock.setTimer(drainMs, () => {

@@ -61,6 +61,7 @@ export type {
   ProgressDescription,
   PullMemberDescription,
   QueueDescription,
+  StoppedDescription,
   TopicDescription,
   TopicKindName,
   TopicSettings,

@@ -38,6 +38,7 @@ function open(prefetch = { messages: 10, bytes: 10_000 }): SubscriptionLink {
       group: 'g',
       consumerId: 'c',
       broadcasting: false,
+      ordered: undefined,
       leaseMs: 0,
       from: 'first',
       subscriptions: [{ topic: 'orders', tags: '*', sql: '' }],

@@ -10,6 +10,7 @@
 import { BackOff, type Clock, type Timer } from './clock.ts';
 import { isMqError, MqError } from './errors.ts';
 import type { Events } from './events.ts';
+import type { RetriedStretch } from './key-order.ts';
 import type { StartPoint } from './message.ts';
 import { SettlementList } from './settlement-list.ts';
 import type { ByteStream, Channel } from './transport/channel.ts';
@@ -23,6 +24,8 @@ export interface LinkSubscription {
   readonly group: string;
   readonly consumerId: string;
   readonly broadcasting: boolean;
+  /** Absent: as the group is. */
+  readonly ordered: boolean | undefined;
   readonly leaseMs: number;
   readonly from: StartPoint;
   readonly subscriptions: readonly SubscriptionChoice[];
@@ -34,6 +37,10 @@ export interface LinkSubscription {
 export interface SubscriptionObserver {
   /** Messages were delivered. Takes all of them, or none and throws MALFORMED_RESPONSE. */
   delivered(frame: DeliveredFrame, link: SubscriptionLink): void;
+  /** The broker has taken messages of an ordered group for failed. */
+  retried?(stretches: readonly RetriedStretch[], link: SubscriptionLink): void;
+  /** A stream is open; what was on its way on an older one is lost. */
+  opened?(link: SubscriptionLink): void;
   /** The broker refuses the subscription for good. */
   refused(error: MqError): void;
 }
@@ -47,6 +54,8 @@ const FATAL = new Set([
   'INVALID_LEASE',
   'INVALID_FIELD',
   'GROUP_NOT_FOUND',
+  'GROUP_ORDER_MISMATCH',
+  'INVALID_SQL_EXPRESSION',
   'REPLACED',
 ]);
 /** How long the broker may take to answer the end of a stream, in milliseconds. */
@@ -150,7 +159,9 @@ export class SubscriptionLink {
     if (topics.length > 0) {
       if (!this.#faulty) this.#backOff.reset();
       this.#events.emit({ type: 'connected', address: this.address });
+      this.#observer.opened?.(this);
     }
+    if (frame.retried.length > 0) this.#observer.retried?.(frame.retried, this);
     for (const { reason, message } of failures) {
       const error = new MqError(reason, message);
       const topic = this.#subscription.subscriptions[0]?.topic ?? '';

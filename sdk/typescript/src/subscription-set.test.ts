@@ -24,6 +24,7 @@ async function subscribe(topics: Record<string, string>): Promise<SubscriptionSe
       group: 'g',
       consumerId: 'c',
       broadcasting: false,
+      ordered: undefined,
       leaseMs: 0,
       from: 'first',
       prefetch: { messages: 10, bytes: 1000 },

@@ -3,12 +3,14 @@
 import { systemClock } from '@ternmq/runtime';
 import type {
   GroupDescription,
+  GroupSettings,
   ProgressDescription,
   PullMemberDescription,
   ResetTarget,
+  StoppedDescription,
 } from '@ternmq/sdk';
-import type { Command } from 'commander';
-import { duration, durations, resetTarget, wholeNumber } from '../arguments.ts';
+import { type Command, Option } from 'commander';
+import { duration, durations, resetTarget, wholeNumber, yesOrNo } from '../arguments.ts';
 import { addClientCommand, type ClientCall } from '../client-command.ts';
 import { confirmLoss } from '../confirm.ts';
 import { UsageError } from '../exit-code.ts';
@@ -25,6 +27,16 @@ interface SettingFlags {
   readonly attempts?: number;
   readonly retryDelays?: number[];
   readonly lease?: number;
+  readonly ordered?: boolean;
+  readonly exhausted?: 'dead-letter' | 'stop';
+}
+
+interface ReleaseFlags {
+  readonly topic: string;
+  readonly broker: string;
+  readonly queue: number;
+  readonly offset: number;
+  readonly deadLetter?: boolean;
 }
 
 /** Completes the command. */
@@ -65,19 +77,43 @@ export function groupCommand(command: Command): void {
   addClientCommand(
     command,
     {
+      usage: 'create <group>',
+      summary: 'create a group on every broker group',
+      examples: [
+        'tern group create billing --attempts 5',
+        'tern group create accounts --ordered --exhausted stop',
+      ],
+    },
+    addSettingFlags,
+    createGroup,
+  );
+  addClientCommand(
+    command,
+    {
+      usage: 'release <group>',
+      summary: 'let a message go on that holds back its ordering key (see show)',
+      examples: [
+        'tern group release accounts --topic orders --broker broker-a --queue 2 --offset 17',
+        'tern group release accounts --topic orders --broker broker-a --queue 2 --offset 17 --dead-letter',
+      ],
+    },
+    (release) =>
+      release
+        .requiredOption('--topic <topic>', 'The topic')
+        .requiredOption('--broker <name>', 'The broker group')
+        .requiredOption('--queue <number>', 'The queue', wholeNumber(0))
+        .requiredOption('--offset <number>', 'The offset', wholeNumber(0))
+        .option('--dead-letter', 'Move it to the dead letters; else it is delivered once more'),
+    releaseStopped,
+  );
+  addClientCommand(
+    command,
+    {
       usage: 'update <group>',
-      summary: 'change how a group retries; what is not given stays as it is',
+      summary: 'change a group; what is not given stays as it is',
       examples: ['tern group update billing --attempts 5 --retry-delays 1s,10s,1m --lease 30s'],
     },
-    (update) =>
-      update
-        .option(
-          '--attempts <number>',
-          'Deliveries before a message moves to %DLQ%<group>',
-          wholeNumber(1, 1000),
-        )
-        .option('--retry-delays <time,…>', 'Pauses before the second, third, … delivery', durations)
-        .option('--lease <time>', 'How long a delivered message may stay unsettled', duration),
+    addSettingFlags,
     updateGroup,
   );
   addClientCommand(
@@ -131,12 +167,12 @@ async function showGroup({
   format,
   options,
 }: ClientCall<object>): Promise<void> {
-  const { groups, consumers, pullMembers, progress } = await client.admin.describeGroup(
+  const { groups, consumers, pullMembers, progress, stopped } = await client.admin.describeGroup(
     group,
     options,
   );
   if (format === 'json') {
-    return print(jsonLine({ name: group, groups, consumers, pullMembers, progress }));
+    return print(jsonLine({ name: group, groups, consumers, pullMembers, progress, stopped }));
   }
   const consumerTable = table(consumers, [
     { title: 'consumer', value: ({ consumerId }) => consumerId },
@@ -151,6 +187,7 @@ async function showGroup({
   ]);
   const parts = [groupTable(groups), consumerTable, progressTable(progress)];
   if (pullMembers.length > 0) parts.splice(2, 0, pullMemberTable(pullMembers));
+  if (stopped.length > 0) parts.push(stoppedTable(stopped));
   await print(parts.join('\n'));
 }
 
@@ -169,20 +206,75 @@ async function showLag({
   process.stderr.write(`${lag} in all\n`);
 }
 
-async function updateGroup({
-  client,
-  args: [group = ''],
-  flags: { attempts, retryDelays, lease },
-  format,
-  options,
-}: ClientCall<SettingFlags>): Promise<void> {
-  const settings = {
+function addSettingFlags(command: Command): void {
+  command
+    .option(
+      '--attempts <number>',
+      'Deliveries before a message moves to %DLQ%<group>',
+      wholeNumber(1, 1000),
+    )
+    .option('--retry-delays <time,…>', 'Pauses before the second, third, … delivery', durations)
+    .option('--lease <time>', 'How long a delivered message may stay unsettled', duration)
+    .option(
+      '--ordered [true|false]',
+      'Deliver messages with the same ordering key one after the other; changes only without consumers',
+      yesOrNo,
+    )
+    .addOption(
+      new Option(
+        '--exhausted <dead-letter|stop>',
+        'What happens to a message of an ordered group after its last delivery: stop holds its key back',
+      ).choices(['dead-letter', 'stop']),
+    );
+}
+
+function settingsOf(flags: SettingFlags): GroupSettings {
+  const { attempts, retryDelays, lease, ordered, exhausted } = flags;
+  return {
     ...(attempts === undefined ? {} : { attemptsMax: attempts }),
     ...(retryDelays === undefined ? {} : { retryDelaysMs: retryDelays }),
     ...(lease === undefined ? {} : { leaseMs: lease }),
+    ...(ordered === undefined ? {} : { ordered }),
+    ...(exhausted === undefined ? {} : { exhausted: exhausted === 'stop' ? 'stop' : 'deadLetter' }),
   };
+}
+
+async function createGroup({
+  client,
+  args: [group = ''],
+  flags,
+  format,
+  options,
+}: ClientCall<SettingFlags>): Promise<void> {
+  const groups = await client.admin.createGroup(group, settingsOf(flags), options);
+  await print(format === 'json' ? jsonLine(groups) : groupTable(groups));
+}
+
+async function releaseStopped({
+  client,
+  args: [group = ''],
+  flags: { topic, broker, queue, offset, deadLetter = false },
+  format,
+  options,
+}: ClientCall<ReleaseFlags>): Promise<void> {
+  const stopped = { topic, broker, queueId: queue, offset };
+  await client.admin.releaseStopped(group, stopped, { ...options, deadLetter });
+  if (format === 'json') await print(jsonLine({ released: stopped, deadLetter }));
+  else process.stderr.write(`released message ${offset} of queue ${queue} of ${topic}\n`);
+}
+
+async function updateGroup({
+  client,
+  args: [group = ''],
+  flags,
+  format,
+  options,
+}: ClientCall<SettingFlags>): Promise<void> {
+  const settings = settingsOf(flags);
   if (Object.keys(settings).length === 0) {
-    throw new UsageError('say what to change: --attempts, --retry-delays or --lease');
+    throw new UsageError(
+      'say what to change: --attempts, --retry-delays, --lease, --ordered or --exhausted',
+    );
   }
   const groups = await client.admin.updateGroup(group, settings, options);
   await print(format === 'json' ? jsonLine(groups) : groupTable(groups));
@@ -218,7 +310,22 @@ function groupTable(groups: readonly GroupDescription[]): string {
       title: 'retry delays',
       value: ({ settings }) => settings.retryDelaysMs.map(spanText).join(',') || 'default',
     },
+    {
+      title: 'ordered',
+      value: ({ settings }) =>
+        settings.ordered ? (settings.exhausted === 'stop' ? 'yes, stops' : 'yes') : 'no',
+    },
     { title: 'created', value: ({ createdMs }) => timeText(createdMs) },
+  ]);
+}
+
+function stoppedTable(stopped: readonly StoppedDescription[]): string {
+  return table(stopped, [
+    { title: 'stopped in', value: ({ topic }) => topic },
+    { title: 'broker', value: ({ broker }) => broker },
+    { title: 'queue', value: ({ queueId }) => queueId },
+    { title: 'offset', value: ({ offset }) => offset },
+    { title: 'deliveries', value: ({ attempts }) => attempts },
   ]);
 }
 

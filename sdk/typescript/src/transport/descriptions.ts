@@ -3,6 +3,7 @@
 import {
   type ConsumerDescription as ConsumerMessage,
   type DescribeBrokerResponse,
+  ExhaustedAction,
   type Group,
   type QueueProgress as ProgressMessage,
   type PullMember,
@@ -72,6 +73,23 @@ export interface GroupSettings {
   readonly retryDelaysMs?: readonly number[];
   /** How long a delivered message may stay unsettled, in milliseconds. */
   readonly leaseMs?: number;
+  /** Messages with the same ordering key are delivered one after the other. May change only without consumers. */
+  readonly ordered?: boolean;
+  /**
+   * Ordered groups: what happens to a message after its last delivery. `deadLetter`: it moves to the dead letters and its
+   * key goes on; `stop`: it stays and holds its key back until `releaseStopped`.
+   */
+  readonly exhausted?: 'deadLetter' | 'stop';
+}
+
+/** A message that holds back its ordering key. */
+export interface StoppedDescription {
+  readonly broker: string;
+  readonly topic: string;
+  readonly queueId: number;
+  readonly offset: number;
+  /** How often it was delivered. */
+  readonly attempts: number;
 }
 
 /** A consumer group on one broker group. */
@@ -224,6 +242,8 @@ export function groupOf(broker: string, group: Group): GroupDescription {
       attemptsMax: group.settings?.attemptsMax ?? 0,
       retryDelaysMs: group.settings?.retryDelaysMs ?? [],
       leaseMs: group.settings?.leaseMs ?? 0,
+      ordered: group.settings?.ordered ?? false,
+      exhausted: group.settings?.exhaustedAction === ExhaustedAction.STOP ? 'stop' : 'deadLetter',
     },
     createdMs: Number(group.createdMs),
   };
@@ -315,10 +335,20 @@ export function groupSettings(settings: GroupSettings): {
   attemptsMax: number;
   retryDelaysMs: number[];
   leaseMs: number;
+  ordered?: boolean;
+  exhaustedAction: ExhaustedAction;
 } {
+  const { ordered, exhausted } = settings;
   return {
     attemptsMax: settings.attemptsMax ?? 0,
     retryDelaysMs: [...(settings.retryDelaysMs ?? [])],
     leaseMs: settings.leaseMs ?? 0,
+    ...(ordered === undefined ? {} : { ordered }),
+    exhaustedAction: exhausted === undefined ? ExhaustedAction.UNSPECIFIED : ACTIONS[exhausted],
   };
 }
+
+const ACTIONS = {
+  deadLetter: ExhaustedAction.DEAD_LETTER,
+  stop: ExhaustedAction.STOP,
+} as const;

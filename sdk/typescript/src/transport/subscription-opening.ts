@@ -36,13 +36,14 @@ export function encodeOpening(
     readonly group: string;
     readonly consumerId: string;
     readonly broadcasting: boolean;
+    readonly ordered?: boolean | undefined;
     readonly leaseMs: number;
     readonly from: StartPoint;
     readonly subscriptions: readonly SubscriptionChoice[];
   },
   credit: { readonly messages: number; readonly bytes: number },
 ): Buffer {
-  const { group, consumerId, leaseMs, broadcasting, subscriptions } = opening;
+  const { group, consumerId, leaseMs, broadcasting, ordered, subscriptions } = opening;
   const from = targetOf(opening.from);
   const request = create(SubscribeRequestSchema, {
     open: {
@@ -51,6 +52,7 @@ export function encodeOpening(
       leaseMs,
       mode: broadcasting ? SubscriptionMode.BROADCASTING : SubscriptionMode.CLUSTERING,
       subscriptions: subscriptions.map(({ topic, tags, sql }) => ({ topic, tags, sql, from })),
+      ...(ordered === undefined ? {} : { ordered }),
     },
     creditMessages: credit.messages,
     creditBytes: credit.bytes,

@@ -1,6 +1,7 @@
 // Reads what the broker delivers: SubscribeResponse, ReceiveResponse, PullResponse and PullStreamResponse all have
 // the stored messages as field 1, byte by byte as the broker keeps them.
 
+import type { RetriedStretch } from '../key-order.ts';
 import { FieldReader } from './varint.ts';
 
 /** A stored message, found in a response and not decoded any further. */
@@ -35,11 +36,13 @@ export interface DeliveredFrame {
   /** Names and numbers of topics. */
   readonly topics: { topic: string; topicId: number }[];
   readonly failures: SettlementFailure[];
+  /** Stretches of queues that the broker has taken for failed; of ordered groups only. */
+  readonly retried: RetriedStretch[];
 }
 
 /** Reads a SubscribeResponse or a ReceiveResponse. */
 export function readDelivery(bytes: Buffer): DeliveredFrame {
-  const frame: DeliveredFrame = { records: [], leases: [], topics: [], failures: [] };
+  const frame: DeliveredFrame = { records: [], leases: [], topics: [], failures: [], retried: [] };
   const reader = new FieldReader(bytes);
   while (reader.more) {
     const tag = reader.varint();
@@ -52,6 +55,7 @@ export function readDelivery(bytes: Buffer): DeliveredFrame {
     else if (tag === 0x12) frame.leases.push(readLease(new FieldReader(bytes, start, end)));
     else if (tag === 0x1a) frame.topics.push(readTopic(new FieldReader(bytes, start, end)));
     else if (tag === 0x22) frame.failures.push(readFailure(new FieldReader(bytes, start, end)));
+    else if (tag === 0x2a) frame.retried.push(readRetried(new FieldReader(bytes, start, end)));
   }
   return frame;
 }
@@ -78,6 +82,19 @@ function readLease(reader: FieldReader): Lease {
     else reader.skip(tag);
   }
   return lease;
+}
+
+function readRetried(reader: FieldReader): RetriedStretch {
+  const stretch = { topicId: 0, queueId: 0, first: 0, end: 0 };
+  while (reader.more) {
+    const tag = reader.varint();
+    if (tag === 0x0d) stretch.topicId = reader.fixed32();
+    else if (tag === 0x15) stretch.queueId = reader.fixed32();
+    else if (tag === 0x19) stretch.first = reader.fixed64();
+    else if (tag === 0x21) stretch.end = reader.fixed64();
+    else reader.skip(tag);
+  }
+  return stretch;
 }
 
 function readTopic(reader: FieldReader): { topic: string; topicId: number } {

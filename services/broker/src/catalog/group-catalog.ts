@@ -9,7 +9,13 @@ import { checkRetrySettings } from './retry-policy.ts';
 /** Most groups of a broker. */
 export const GROUPS_MAX = 100_000;
 
-const DEFAULTS: GroupSettings = { attemptsMax: 0, retryDelaysMs: [], leaseMs: 0 };
+const DEFAULTS: GroupSettings = {
+  attemptsMax: 0,
+  retryDelaysMs: [],
+  leaseMs: 0,
+  ordered: false,
+  stops: false,
+};
 
 /** The consumer groups of a broker. */
 export class GroupCatalog {
@@ -36,12 +42,26 @@ export class GroupCatalog {
     );
   }
 
-  /** The group of a name, created when it does not exist and groups are created automatically. */
-  getOrCreate(name: string): Group {
+  /**
+   * The group of a name, created when it does not exist and groups are created automatically. Throws NOT_FOUND,
+   * FAILED_PRECONDITION (GROUP_ORDER_MISMATCH).
+   *
+   * @param ordered what its consumer counts on; absent when it takes the group as it is
+   */
+  getOrCreate(name: string, ordered?: boolean): Group {
     const group = this.#stateLog.state.groups.find(name);
-    if (group !== undefined) return group;
-    if (!this.#options.autoCreateGroups && isTopicName(name)) return this.get(name);
-    return this.create(name, DEFAULTS);
+    if (group === undefined) {
+      if (!this.#options.autoCreateGroups && isTopicName(name)) return this.get(name);
+      return this.create(name, { ...DEFAULTS, ordered: ordered ?? false });
+    }
+    if (ordered === undefined || ordered === group.settings.ordered) return group;
+    throw new TernError(
+      'FAILED_PRECONDITION',
+      'GROUP_ORDER_MISMATCH',
+      `group ${name} is ${ordered ? 'not ' : ''}ordered, and its consumer counts on the opposite; ` +
+        `change one of them, the group with 'tern group update ${name} --ordered ${ordered}'`,
+      { metadata: { group: name } },
+    );
   }
 
   /** Creates a group. Throws INVALID_ARGUMENT, ALREADY_EXISTS (GROUP_EXISTS), RESOURCE_EXHAUSTED. */
@@ -68,14 +88,16 @@ export class GroupCatalog {
     return this.#put(name, groups.nextId, this.#stateLog.timeMs(), settings);
   }
 
-  /** Changes a group; zeros and an empty list keep their values. Throws NOT_FOUND, INVALID_ARGUMENT. */
-  update(name: string, settings: GroupSettings): Group {
+  /** Changes a group; zeros, an empty list and what is absent keep their values. Throws NOT_FOUND, INVALID_ARGUMENT. */
+  update(name: string, settings: Partial<GroupSettings>): Group {
     const group = this.get(name);
-    const { attemptsMax, retryDelaysMs, leaseMs } = settings;
+    const { attemptsMax, retryDelaysMs = [], leaseMs, ordered, stops } = settings;
     return this.#put(name, group.id, group.createdMs, {
       attemptsMax: attemptsMax || group.settings.attemptsMax,
       retryDelaysMs: retryDelaysMs.length > 0 ? retryDelaysMs : group.settings.retryDelaysMs,
       leaseMs: leaseMs || group.settings.leaseMs,
+      ordered: ordered ?? group.settings.ordered,
+      stops: stops ?? group.settings.stops,
     });
   }
 

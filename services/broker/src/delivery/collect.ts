@@ -6,10 +6,12 @@ import { type Logger, TernError } from '@ternmq/runtime';
 import type { CommitLog } from '../log/commit-log.ts';
 import { RECORD_HEADER_BYTES, viewOf } from '../log/record.ts';
 import type { Slab } from '../log/tail-cache.ts';
+import { mark } from '../progress/marks.ts';
 import type { BrokerState } from '../state/broker-state.ts';
 import { MESSAGE_AT, messageBytesOf } from '../state/message-record.ts';
 import {
   CHUNK_ENTRIES,
+  entryKeyHash,
   entryLength,
   entryPosition,
   entryTagHash,
@@ -38,10 +40,24 @@ export interface Collected {
   bytes: number;
   /** One bit a message from the first on, lowest first: 1 when it does not match. Undefined: all match. */
   unmatched: Uint8Array | undefined;
+  /** The same for messages that the gate has passed over. Undefined: none. */
+  held: Uint8Array | undefined;
+  /** The gate has ended the run. */
+  stopped: boolean;
   /** What must be read from the disk before the next message. */
   missing: Stretch | undefined;
   /** The next message is damaged, and the run ends before it. */
   damaged: TernError | undefined;
+}
+
+/** Says which messages may be handed out now, in the order of the queue. */
+export interface LeaseGate {
+  /**
+   * Asked once of every message that matches: it is handed out, passed over for now, or the run ends before it.
+   *
+   * @param keyHash of its ordering key; 0 for none
+   */
+  admit(offset: number, keyHash: number): 'yes' | 'later' | 'stop';
 }
 
 /** Collects messages into a list of byte ranges. */
@@ -61,6 +77,7 @@ export class Collector {
    *
    * @param parts gets the records' bytes; copy them before returning to the event loop
    * @param skipDamaged treat a damaged or lost message as one that does not match, and say so in the log file
+   * @param gate every message may be handed out when absent
    */
   collect(
     queue: Queue,
@@ -70,12 +87,15 @@ export class Collector {
     filter: MessageFilter,
     parts: Buffer[],
     skipDamaged: boolean,
+    gate?: LeaseGate,
   ): Collected {
     const found: Collected = {
       end: from,
       messages: 0,
       bytes: 0,
       unmatched: undefined,
+      held: undefined,
+      stopped: false,
       missing: undefined,
       damaged: undefined,
     };
@@ -141,6 +161,17 @@ export class Collector {
           skip(found, offset - from);
           continue;
         }
+        if (gate !== undefined) {
+          const admitted = gate.admit(offset, entryKeyHash(entries, index));
+          if (admitted === 'later') {
+            found.held = mark(found.held, offset - from);
+            continue;
+          }
+          if (admitted === 'stop') {
+            found.stopped = true;
+            break;
+          }
+        }
         if (record !== undefined) parts.push(record);
         else {
           if (runBytes === 0 || runStart + runBytes !== position) {
@@ -201,13 +232,7 @@ export class Collector {
 }
 
 function skip(found: Collected, index: number): void {
-  const byte = index >> 3;
-  if (found.unmatched === undefined || byte >= found.unmatched.length) {
-    const larger = new Uint8Array(Math.max(32, 2 * (byte + 1)));
-    if (found.unmatched !== undefined) larger.set(found.unmatched);
-    found.unmatched = larger;
-  }
-  found.unmatched[byte] = (found.unmatched[byte] as number) | (1 << (index & 7));
+  found.unmatched = mark(found.unmatched, index);
 }
 
 function lost(queue: Queue, offset: number): TernError {

@@ -6,7 +6,6 @@ import { create } from '@bufbuild/protobuf';
 import {
   SettledOutcome,
   type SettledRange,
-  SettledRangeSchema,
   SettledSchema,
 } from '@ternmq/proto/gen/ternmq/log/v1/log_pb';
 import type { OffsetTarget } from '@ternmq/proto/gen/ternmq/message/v1/message_pb';
@@ -14,8 +13,10 @@ import { type Clock, type Logger, TernError, type Timer } from '@ternmq/runtime'
 import type { GroupCatalog } from '../catalog/group-catalog.ts';
 import { RetryPolicy } from '../catalog/retry-policy.ts';
 import type { TopicCatalog } from '../catalog/topic-catalog.ts';
+import { HELD_MS, STOPPED_MS } from '../progress/retry-table.ts';
 import type { UnsettledRange } from '../progress/unsettled-range.ts';
 import { type Group, queueProgress, type TopicProgress } from '../state/groups.ts';
+import type { Queue } from '../state/queue.ts';
 import type { StateLog } from '../state/state-log.ts';
 import type { Topic } from '../state/topics.ts';
 import type { Collector } from './collect.ts';
@@ -23,49 +24,19 @@ import type { Consumer } from './consumer.ts';
 import type { DeadLetters } from './dead-letters.ts';
 import type { MessageFilter } from './message-filter.ts';
 import type { OffsetFinder } from './offsets.ts';
+import { orderedFailure } from './ordered-failure.ts';
+import {
+  REFUSALS,
+  type SettlementChoice,
+  type SettlementRefusal,
+  settledRange,
+} from './settlement.ts';
 import { TopicDelivery } from './topic-delivery.ts';
 
 /** How often the clock's decisions are looked for. */
 const TICK_MS = 100;
 /** How long a broken stream's leases are kept for the work that may still go on. */
 const GRACE_MS = 5000;
-
-/** What a consumer says of messages. */
-export interface SettlementChoice {
-  readonly topicId: number;
-  readonly queueId: number;
-  readonly first: number;
-  readonly end: number;
-  readonly leaseId: number;
-  readonly action: 'acknowledge' | 'retry' | 'extend' | 'deadLetter' | 'giveBack';
-  /** For retry and extend, in milliseconds. */
-  readonly delayMs: number;
-  /** For deadLetter. */
-  readonly reason: string;
-}
-
-/** Why a settlement was not carried out: a stable reason and a sentence. */
-export interface SettlementRefusal {
-  readonly reason: string;
-  readonly message: string;
-}
-
-const REFUSALS = {
-  LEASE_EXPIRED: {
-    reason: 'LEASE_EXPIRED',
-    message:
-      'the lease has ended, and the messages are delivered again; settle sooner, or extend the lease in time',
-  },
-  NOT_DELIVERED: {
-    reason: 'NOT_DELIVERED',
-    message:
-      'the messages were not delivered to this group; settle with the offsets and the lease id of a delivery',
-  },
-  TOPIC_NOT_FOUND: {
-    reason: 'TOPIC_NOT_FOUND',
-    message: 'the topic was deleted, or the group does not read it; there is nothing to settle',
-  },
-} as const satisfies Record<string, SettlementRefusal>;
 
 /** Delivers messages to consumer groups. */
 export class Delivery {
@@ -205,7 +176,9 @@ export class Delivery {
         clock: this.#clock,
         logger: this.#logger,
       };
-      delivery = new TopicDelivery({ topic, progress, filter }, modules);
+      const group = this.#stateLog.state.groups.findById(progress.groupId);
+      const ordered = group !== undefined && isOrdered(group, progress);
+      delivery = new TopicDelivery({ topic, progress, filter, ordered }, modules);
       this.#deliveries.set(progress.id, delivery);
     }
     delivery.attach(consumer);
@@ -364,7 +337,16 @@ export class Delivery {
       };
     }
     const settled: SettledRange[] = [];
-    for (const range of queue.affectedBy(kind, first, end, leaseId)) {
+    const affected = queue.affectedBy(kind, first, end, leaseId);
+    if (isOrdered(group, progress) && (action === 'retry' || action === 'giveBack')) {
+      const delayMs = action === 'retry' ? choice.delayMs : 0;
+      const how = action === 'retry' ? { delayMs } : 'giveBack';
+      return {
+        refusal,
+        settled: this.#failInOrder(group, progress, queueId, affected, how, policy),
+      };
+    }
+    for (const range of affected) {
       if (action === 'deadLetter') {
         this.#bury(
           group,
@@ -402,6 +384,76 @@ export class Delivery {
     }
   }
 
+  /**
+   * Messages of an ordered group fail, or are given back: what it says of them.
+   *
+   * @param how `giveBack`, or after how many milliseconds they come again; 0 for the group's back-off
+   */
+  #failInOrder(
+    group: Group,
+    progress: TopicProgress,
+    queueId: number,
+    failing: readonly UnsettledRange[],
+    how: 'giveBack' | { readonly delayMs: number },
+    policy: RetryPolicy,
+  ): SettledRange[] {
+    const { state } = this.#stateLog;
+    const queue = state.topics.findById(progress.topicId)?.queues[queueId] as Queue;
+    const keyOf = (offset: number): number => state.keyHashOf(queue, offset);
+    const { failed, back } = orderedFailure(queueProgress(progress, queueId), failing, keyOf);
+    const settled: SettledRange[] = [];
+    for (const range of failed) {
+      if (how === 'giveBack') {
+        // One by one: what has a key waits for it, what has none is free at once.
+        for (let offset = range.first; offset < range.end; offset++) {
+          const one = { ...range, first: offset, end: offset + 1 };
+          const atMs = keyOf(offset) === 0 ? 0 : HELD_MS;
+          settled.push(settledRange(progress, queueId, one, SettledOutcome.RETURNED, atMs));
+        }
+      } else if (!policy.exhausted(range.attempt)) {
+        const atMs = this.#stateLog.timeMs() + (how.delayMs || policy.delayMs(range.attempt + 1));
+        settled.push(settledRange(progress, queueId, range, SettledOutcome.RETRY, atMs));
+      } else if (group.settings.stops) {
+        this.#logger.warn(
+          { group: group.name, topicId: progress.topicId, queueId, offset: range.first },
+          'a message has failed too often; it holds back its ordering key until it is released',
+        );
+        settled.push(settledRange(progress, queueId, range, SettledOutcome.RETRY, STOPPED_MS));
+      } else {
+        this.#bury(group, progress, queueId, range, `it failed ${range.attempt} times`);
+      }
+    }
+    for (const range of back) {
+      settled.push(settledRange(progress, queueId, range, SettledOutcome.RETURNED, HELD_MS));
+    }
+    return settled;
+  }
+
+  /**
+   * Lets a stopped message go on: it is delivered once more, or moves to the dead-letter topic.
+   * Throws NOT_FOUND (NOT_STOPPED).
+   */
+  release(group: Group, topic: Topic, queueId: number, offset: number, deadLetter: boolean): void {
+    const progress = this.#stateLog.state.groups.progressIn(group, topic.id, '');
+    const queue = progress?.queues[queueId];
+    const stopped = queue?.stopped().find((one) => one.offset === offset);
+    if (progress === undefined || stopped === undefined) {
+      throw new TernError(
+        'NOT_FOUND',
+        'NOT_STOPPED',
+        `message ${offset} of queue ${queueId} of ${topic.name} holds nothing back in group ${group.name}`,
+      );
+    }
+    const range = { first: offset, end: offset + 1, leaseId: 0, attempt: stopped.attempt };
+    if (deadLetter) {
+      this.#bury(group, progress, queueId, range, 'an operator gave the stopped message up');
+      return;
+    }
+    const atMs = this.#stateLog.timeMs();
+    const ranges = [settledRange(progress, queueId, range, SettledOutcome.RESUMED, atMs)];
+    this.#write(ranges, new Map([[progress, new Set([queueId])]]));
+  }
+
   #write(ranges: SettledRange[], touched: ReadonlyMap<TopicProgress, Set<number>>): void {
     if (ranges.length === 0) return;
     this.#stateLog.change({ case: 'settled', value: create(SettledSchema, { ranges }) });
@@ -424,7 +476,14 @@ export class Delivery {
     const ranges: SettledRange[] = [];
     const queueIds = new Set<number>();
     for (const [queueId, queue] of progress.queues.entries()) {
-      for (const range of queue?.leasesOf(consumerId, true) ?? []) {
+      const leased = queue?.leasesOf(consumerId, true) ?? [];
+      if (leased.length > 0 && isOrdered(group, progress)) {
+        const what = how === 'giveBack' ? how : { delayMs: 1 };
+        ranges.push(...this.#failInOrder(group, progress, queueId, leased, what, policy));
+        queueIds.add(queueId);
+        continue;
+      }
+      for (const range of leased) {
         if (how === 'retry' && policy.exhausted(range.attempt)) {
           const reason = `its consumer broke off, after ${range.attempt} deliveries`;
           this.#bury(group, progress, queueId, range, reason);
@@ -491,7 +550,12 @@ export class Delivery {
     const group = this.#stateLog.state.groups.findById(progress.groupId);
     if (group === undefined) return;
     const policy = new RetryPolicy(group.settings);
-    for (const range of queueProgress(progress, queueId).dueLeases(nowMs)) {
+    const due = queueProgress(progress, queueId).dueLeases(nowMs);
+    if (isOrdered(group, progress)) {
+      ended.push(...this.#failInOrder(group, progress, queueId, due, { delayMs: 0 }, policy));
+      return;
+    }
+    for (const range of due) {
       if (policy.exhausted(range.attempt)) {
         const reason = `its lease ended unsettled, after ${range.attempt} deliveries`;
         this.#bury(group, progress, queueId, range, reason);
@@ -510,20 +574,7 @@ export class Delivery {
   }
 }
 
-function settledRange(
-  progress: TopicProgress,
-  queueId: number,
-  range: UnsettledRange,
-  outcome: SettledOutcome,
-  atMs: number,
-): SettledRange {
-  return create(SettledRangeSchema, {
-    progressId: progress.id,
-    queueId,
-    firstOffset: BigInt(range.first),
-    endOffset: BigInt(range.end),
-    leaseId: BigInt(range.leaseId),
-    outcome,
-    atMs: BigInt(Math.round(atMs)),
-  });
+/** Are messages of an ordering key delivered one after the other? Broadcasting members read for themselves. */
+function isOrdered(group: Group, progress: TopicProgress): boolean {
+  return group.settings.ordered && progress.consumerId === '';
 }

@@ -25,6 +25,7 @@ import { type Consumer, hasCredit } from './consumer.ts';
 import { dropMessage } from './drop-message.ts';
 import { encodeLeases, type LeasedStretch } from './lease-bytes.ts';
 import type { MessageFilter } from './message-filter.ts';
+import { OrderedQueue } from './ordered-queue.ts';
 
 const FRAME_MESSAGES_MAX = 256;
 const FRAME_BYTES_MAX = 256 << 10;
@@ -32,6 +33,8 @@ const FRAME_BYTES_MAX = 256 << 10;
 const READ_RETRY_MS = 1000;
 /** So that one consumer of several does not get everything that has arrived. */
 const SHARED_FRAME_MESSAGES_MAX = 32;
+
+const NO_MARKS = new Uint8Array();
 
 interface Frame {
   readonly parts: Buffer[];
@@ -59,13 +62,15 @@ export class TopicDelivery implements QueueReader {
   readonly #retrying = new Set<number>();
   /** Queues that a background read goes on for. */
   readonly #loading = new Set<Queue>();
+  /** By queue id; undefined when the group is not ordered. */
+  readonly #ordered: OrderedQueue[] | undefined;
   #watched: Queue[] = [];
   #pumping = false;
   /** Who waits until nothing is read from the disk any more. */
   #loadWaiters: (() => void)[] = [];
 
   constructor(
-    options: { topic: Topic; progress: TopicProgress; filter: MessageFilter },
+    options: { topic: Topic; progress: TopicProgress; filter: MessageFilter; ordered: boolean },
     modules: { stateLog: StateLog; collector: Collector; clock: Clock; logger: Logger },
   ) {
     this.topic = options.topic;
@@ -76,6 +81,7 @@ export class TopicDelivery implements QueueReader {
     this.#collector = modules.collector;
     this.#clock = modules.clock;
     this.#logger = modules.logger;
+    this.#ordered = options.ordered ? [] : undefined;
     this.watch();
   }
 
@@ -90,9 +96,9 @@ export class TopicDelivery implements QueueReader {
       this.#watched.push(queue);
       addReader(queue, this);
       this.#ready.add(queue);
-      if (queueProgress(this.progress, queue.queueId).waitingForRetry > 0) {
-        this.#retrying.add(queue.queueId);
-      }
+      const progress = queueProgress(this.progress, queue.queueId);
+      this.#ordered?.push(new OrderedQueue(this.#stateLog.state, queue, progress));
+      if (progress.waitingForRetry > 0) this.#retrying.add(queue.queueId);
     }
   }
 
@@ -100,6 +106,7 @@ export class TopicDelivery implements QueueReader {
   close(): void {
     for (const queue of this.#watched) removeReader(queue, this);
     this.#watched = [];
+    for (const ordered of this.#ordered ?? []) ordered.close();
   }
 
   /** Adds a consumer and serves it. */
@@ -137,17 +144,37 @@ export class TopicDelivery implements QueueReader {
     if (this.#pumping) return;
     this.#pumping = true;
     try {
-      for (let consumer = this.#next(); consumer !== undefined; consumer = this.#next()) {
-        if (!this.#serve(consumer)) return;
-        this.#consumers.delete(consumer);
-        this.#consumers.add(consumer);
+      if (this.#ordered !== undefined) this.#serveAll();
+      else {
+        for (let consumer = this.#next(); consumer !== undefined; consumer = this.#next()) {
+          if (!this.#serve(consumer)) return;
+          this.#toTheEnd(consumer);
+        }
       }
     } catch (error) {
       // The disk is full or the log has stopped: nothing was leased, and the next event tries again.
       if (!(error instanceof TernError)) throw error;
+      for (const ordered of this.#ordered ?? []) ordered.reset();
     } finally {
       this.#pumping = false;
     }
+  }
+
+  /** Of an ordered group one consumer may get what another must not have: all are asked until none gets anything. */
+  #serveAll(): void {
+    for (let served = true; served; ) {
+      served = false;
+      for (const consumer of [...this.#consumers]) {
+        if (!hasCredit(consumer) || !this.#serve(consumer)) continue;
+        served = true;
+        this.#toTheEnd(consumer);
+      }
+    }
+  }
+
+  /** Serving a consumer may have ended it. */
+  #toTheEnd(consumer: Consumer): void {
+    if (this.#consumers.delete(consumer)) this.#consumers.add(consumer);
   }
 
   #next(): Consumer | undefined {
@@ -163,8 +190,8 @@ export class TopicDelivery implements QueueReader {
     const shared = this.#consumers.size > 1 ? SHARED_FRAME_MESSAGES_MAX : FRAME_MESSAGES_MAX;
     const messagesMax = Math.min(consumer.creditMessages, shared);
     const bytesMax = Math.min(consumer.creditBytes, FRAME_BYTES_MAX);
-    if (this.#retrying.size > 0) this.#addRetries(frame, messagesMax, bytesMax);
-    this.#addNew(frame, messagesMax, bytesMax);
+    if (this.#retrying.size > 0) this.#addRetries(frame, consumer, messagesMax, bytesMax);
+    this.#addNew(frame, consumer, messagesMax, bytesMax);
     if (frame.ranges.length === 0) return false;
     const deadlineMs = this.#stateLog.timeMs() + consumer.leaseMs;
     const leased = create(LeasedSchema, {
@@ -186,7 +213,7 @@ export class TopicDelivery implements QueueReader {
     return true;
   }
 
-  #addRetries(frame: Frame, messagesMax: number, bytesMax: number): void {
+  #addRetries(frame: Frame, consumer: Consumer, messagesMax: number, bytesMax: number): void {
     const nowMs = this.#stateLog.timeMs();
     for (const queueId of this.#retrying) {
       const queue = this.topic.queues[queueId] as Queue;
@@ -195,7 +222,11 @@ export class TopicDelivery implements QueueReader {
         this.#retrying.delete(queueId);
         continue;
       }
-      for (const { offset, attempt } of progress.dueRetries(nowMs, messagesMax - frame.messages)) {
+      const ordered = this.#ordered?.[queueId];
+      const left = messagesMax - frame.messages;
+      const due = ordered?.candidates(consumer, nowMs, left) ?? progress.dueRetries(nowMs, left);
+      // Messages of a key may follow each other in a frame: the list grows while it is gone through.
+      for (const { offset, attempt } of due) {
         let record: Buffer | { position: number; length: number };
         try {
           record = this.#collector.record(queue, offset);
@@ -216,13 +247,16 @@ export class TopicDelivery implements QueueReader {
         frame.parts.push(record);
         frame.messages++;
         frame.bytes += record.length;
-        this.#addStretch(frame, queueId, offset, offset + 1, attempt + 1, undefined);
+        this.#addStretch(frame, queueId, offset, offset + 1, attempt + 1, undefined, undefined);
+        ordered?.handedOut(offset, consumer);
         if (frame.messages >= messagesMax) return;
+        const following = ordered?.following(offset, consumer);
+        if (following !== undefined) due.push(following);
       }
     }
   }
 
-  #addNew(frame: Frame, messagesMax: number, bytesMax: number): void {
+  #addNew(frame: Frame, consumer: Consumer, messagesMax: number, bytesMax: number): void {
     for (const queue of [...this.#ready]) {
       if (frame.messages >= messagesMax || frame.bytes >= bytesMax) return;
       this.#ready.delete(queue);
@@ -241,11 +275,14 @@ export class TopicDelivery implements QueueReader {
         this.filter,
         frame.parts,
         true,
+        this.#ordered?.[queue.queueId]?.gateFor(consumer),
       );
       frame.messages += found.messages;
       frame.bytes += found.bytes;
       if (found.end > first) {
-        this.#addStretch(frame, queue.queueId, first, found.end, 1, found.unmatched);
+        this.#addStretch(frame, queue.queueId, first, found.end, 1, found.unmatched, found.held);
+        // What was passed over may be for another consumer.
+        if (found.held !== undefined) this.#retrying.add(queue.queueId);
       }
       if (found.missing !== undefined) this.#load(queue, found.missing);
       else if (found.end < queue.visibleEnd) this.#ready.add(queue);
@@ -259,6 +296,7 @@ export class TopicDelivery implements QueueReader {
     end: number,
     attempt: number,
     unmatched: Uint8Array | undefined,
+    held: Uint8Array | undefined,
   ): void {
     frame.stretches.push({ topicId: this.topic.id, queueId, first, end, attempt });
     frame.ranges.push(
@@ -268,7 +306,8 @@ export class TopicDelivery implements QueueReader {
         firstOffset: BigInt(first),
         endOffset: BigInt(end),
         attempt,
-        unmatched: unmatched?.subarray(0, (end - first + 7) >> 3) ?? new Uint8Array(),
+        unmatched: unmatched?.subarray(0, (end - first + 7) >> 3) ?? NO_MARKS,
+        held: held?.subarray(0, (end - first + 7) >> 3) ?? NO_MARKS,
       }),
     );
   }

@@ -1,21 +1,26 @@
 // Consumer groups: create, update, delete, list, describe.
 
-import type {
-  CreateGroupRequest,
-  CreateGroupResponse,
-  DeleteGroupRequest,
-  DeleteGroupResponse,
-  DescribeGroupRequest,
-  DescribeGroupResponse,
-  GroupSettings as GroupSettingsMessage,
-  ListGroupsRequest,
-  ListGroupsResponse,
-  TopicProgress as TopicProgressMessage,
-  UpdateGroupRequest,
-  UpdateGroupResponse,
+import {
+  type CreateGroupRequest,
+  type CreateGroupResponse,
+  type DeleteGroupRequest,
+  type DeleteGroupResponse,
+  type DescribeGroupRequest,
+  type DescribeGroupResponse,
+  ExhaustedAction,
+  type GroupSettings as GroupSettingsMessage,
+  type ListGroupsRequest,
+  type ListGroupsResponse,
+  type ReleaseStoppedRequest,
+  type ReleaseStoppedResponse,
+  type StoppedMessage,
+  type TopicProgress as TopicProgressMessage,
+  type UpdateGroupRequest,
+  type UpdateGroupResponse,
 } from '@ternmq/proto/gen/ternmq/broker/v1/broker_pb';
 import type { Assignments } from '../assignment/assignments.ts';
 import type { GroupCatalog } from '../catalog/group-catalog.ts';
+import type { TopicCatalog } from '../catalog/topic-catalog.ts';
 import type { Delivery } from '../delivery/delivery.ts';
 import type { CommitLog } from '../log/commit-log.ts';
 import type { BrokerState } from '../state/broker-state.ts';
@@ -24,17 +29,34 @@ import { page } from './page.ts';
 import { queueProgressMessages } from './progress.ts';
 import { SubscribeStream } from './subscribe.ts';
 
+/** Stopped messages that DescribeGroup tells. */
+const STOPPED_MAX = 1000;
+
 function settingsOf(settings: GroupSettingsMessage | undefined): GroupSettings {
   return {
     attemptsMax: settings?.attemptsMax ?? 0,
     retryDelaysMs: settings?.retryDelaysMs ?? [],
     leaseMs: settings?.leaseMs ?? 0,
+    ordered: settings?.ordered ?? false,
+    stops: settings?.exhaustedAction === ExhaustedAction.STOP,
+  };
+}
+
+/** What a change says; what it does not say stays. */
+function changesOf(settings: GroupSettingsMessage | undefined): Partial<GroupSettings> {
+  const { ordered, stops, ...rest } = settingsOf(settings);
+  const action = settings?.exhaustedAction ?? ExhaustedAction.UNSPECIFIED;
+  return {
+    ...rest,
+    ...(settings?.ordered === undefined ? {} : { ordered }),
+    ...(action === ExhaustedAction.UNSPECIFIED ? {} : { stops }),
   };
 }
 
 /** The RPCs. Changes are answered when they are durable. */
 export function groupHandlers(modules: {
   groups: GroupCatalog;
+  topics: TopicCatalog;
   delivery: Delivery;
   assignments: Assignments;
   state: BrokerState;
@@ -44,9 +66,10 @@ export function groupHandlers(modules: {
   updateGroup(request: UpdateGroupRequest): Promise<UpdateGroupResponse>;
   deleteGroup(request: DeleteGroupRequest): Promise<DeleteGroupResponse>;
   listGroups(request: ListGroupsRequest): ListGroupsResponse;
+  releaseStopped(request: ReleaseStoppedRequest): Promise<ReleaseStoppedResponse>;
   describeGroup(request: DescribeGroupRequest): DescribeGroupResponse;
 } {
-  const { groups, delivery, assignments, state, log } = modules;
+  const { groups, topics, delivery, assignments, state, log } = modules;
   return {
     async createGroup({ name, settings }) {
       const group = groups.create(name, settingsOf(settings));
@@ -55,7 +78,12 @@ export function groupHandlers(modules: {
     },
 
     async updateGroup({ name, settings }) {
-      const group = groups.update(name, settingsOf(settings));
+      const changes = changesOf(settings);
+      const before = groups.get(name);
+      if (changes.ordered !== undefined && changes.ordered !== before.settings.ordered) {
+        delivery.assertUnused(before, 0);
+      }
+      const group = groups.update(name, changes);
       await log.durableAt(log.next);
       return { $typeName: 'ternmq.broker.v1.UpdateGroupResponse', group: groupMessage(group) };
     },
@@ -77,20 +105,26 @@ export function groupHandlers(modules: {
       };
     },
 
+    async releaseStopped({ group, topic, queueId, offset, deadLetter }) {
+      delivery.release(groups.get(group), topics.get(topic), queueId, Number(offset), deadLetter);
+      await log.durableAt(log.next);
+      return { $typeName: 'ternmq.broker.v1.ReleaseStoppedResponse' };
+    },
+
     describeGroup({ name }) {
       const group = groups.get(name);
-      const topics: TopicProgressMessage[] = [];
+      const told: TopicProgressMessage[] = [];
       for (const progress of group.progress.values()) {
         const topic = state.topics.findById(progress.topicId);
         if (topic === undefined) continue;
-        topics.push({
+        told.push({
           $typeName: 'ternmq.broker.v1.TopicProgress',
           topic: topic.name,
           consumerId: progress.consumerId,
           queues: queueProgressMessages(state, topic, progress),
         });
       }
-      topics.sort((one, other) => (one.topic < other.topic ? -1 : 1));
+      told.sort((one, other) => (one.topic < other.topic ? -1 : 1));
       const consumers: DescribeGroupResponse['consumers'] = [];
       for (const consumer of delivery.consumersOf(group)) {
         if (!(consumer instanceof SubscribeStream) || consumer.opening === undefined) continue;
@@ -106,11 +140,33 @@ export function groupHandlers(modules: {
         $typeName: 'ternmq.broker.v1.DescribeGroupResponse',
         group: groupMessage(group),
         consumers,
-        topics,
+        topics: told,
         pullMembers: pullMembers(group, assignments, state),
+        stopped: stoppedMessages(group, state),
       };
     },
   };
+}
+
+/** The messages that hold back their ordering keys. */
+function stoppedMessages(group: Group, state: BrokerState): StoppedMessage[] {
+  const found: StoppedMessage[] = [];
+  for (const progress of group.progress.values()) {
+    const topic = state.topics.findById(progress.topicId)?.name ?? '';
+    for (const [queueId, queue] of progress.queues.entries()) {
+      for (const { offset, attempt } of queue?.stopped() ?? []) {
+        if (found.length === STOPPED_MAX) return found;
+        found.push({
+          $typeName: 'ternmq.broker.v1.StoppedMessage',
+          topic,
+          queueId,
+          offset: BigInt(offset),
+          attempts: attempt,
+        });
+      }
+    }
+  }
+  return found;
 }
 
 /** The members of a group that pull, by topic and consumer id. */

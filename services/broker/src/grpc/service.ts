@@ -81,6 +81,7 @@ export function addBrokerService(
       updateGroup: unary(groups.updateGroup),
       deleteGroup: unary(groups.deleteGroup),
       listGroups: unary(groups.listGroups),
+      releaseStopped: unary(groups.releaseStopped),
       describeGroup: unary(groups.describeGroup),
       describeBroker: unary(describeBroker(modules)),
     },

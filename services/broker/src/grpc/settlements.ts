@@ -7,7 +7,7 @@ import {
 } from '@ternmq/proto/gen/ternmq/message/v1/message_pb';
 import { TernError } from '@ternmq/runtime';
 import { LEASE_MS_MAX, RETRY_DELAY_MS_MAX } from '../catalog/retry-policy.ts';
-import type { SettlementChoice, SettlementRefusal } from '../delivery/delivery.ts';
+import type { SettlementChoice, SettlementRefusal } from '../delivery/settlement.ts';
 
 const ACTIONS: Readonly<Record<Settlement_Action, SettlementChoice['action'] | undefined>> = {
   [Settlement_Action.UNSPECIFIED]: undefined,

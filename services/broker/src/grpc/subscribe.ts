@@ -12,6 +12,7 @@ import {
   SubscriptionMode,
   type SubscriptionOpening,
 } from '@ternmq/proto/gen/ternmq/broker/v1/broker_pb';
+import { Settlement_Action } from '@ternmq/proto/gen/ternmq/message/v1/message_pb';
 import { type Clock, failStream, type Logger, TernError } from '@ternmq/runtime';
 import type { GroupCatalog } from '../catalog/group-catalog.ts';
 import { checkLeaseMs, RetryPolicy } from '../catalog/retry-policy.ts';
@@ -143,7 +144,7 @@ export class SubscribeStream implements Consumer {
       filter: parseMessageFilter(tags, sql),
       from,
     }));
-    const group = groups.getOrCreate(opening.group);
+    const group = groups.getOrCreate(opening.group, opening.ordered);
     this.id = opening.consumerId;
     this.opening = opening;
     this.leaseMs = opening.leaseMs || new RetryPolicy(group.settings).leaseMs;
@@ -184,6 +185,9 @@ export class SubscribeStream implements Consumer {
   #settle(request: SubscribeRequest): void {
     const group = this.#group as Group;
     const { settlements } = request;
+    // Before anything else is delivered: the consumer tells by it what is new.
+    const retried = settlements.filter(({ action }) => action === Settlement_Action.RETRY);
+    if (group.settings.ordered && retried.length > 0) this.#send({ retried });
     const refusals = this.#modules.delivery.settle(
       group,
       this.#member,
@@ -193,7 +197,7 @@ export class SubscribeStream implements Consumer {
     if (failures.length > 0) this.#send({ failures });
   }
 
-  #send(response: Partial<Pick<SubscribeResponse, 'topics' | 'failures'>>): void {
+  #send(response: Partial<Pick<SubscribeResponse, 'topics' | 'failures' | 'retried'>>): void {
     const bytes = toBinary(SubscribeResponseSchema, create(SubscribeResponseSchema, response));
     this.#write(Buffer.from(bytes));
   }

@@ -26,9 +26,11 @@
 
 import { assert } from '@ternmq/runtime';
 import { type Lease, LeaseList } from './lease-list.ts';
+import { forEachMarkedRun } from './marks.ts';
+import type { ProgressObserver } from './progress-observer.ts';
 import { decodeProgressRow, encodeProgressRow } from './progress-row.ts';
 import { RangeSet } from './range-set.ts';
-import { type RetryEntry, RetryTable } from './retry-table.ts';
+import { HELD_MS, type RetryEntry, RetryTable, STOPPED_MS } from './retry-table.ts';
 import { corruptRow } from './row-bytes.ts';
 import { addRange, type UnsettledRange } from './unsettled-range.ts';
 
@@ -65,6 +67,8 @@ export class QueueProgress {
   #retries: RetryTable | undefined;
   /** The row that `encode` makes has changed; who stores it clears this. */
   dirty = false;
+  /** Told of changes while the group's messages are delivered in order. */
+  observer: ProgressObserver | undefined;
 
   // ---- queries ----
 
@@ -219,6 +223,39 @@ export class QueueProgress {
     return leased.concat(retries.filter((offset) => this.#retries?.find(offset) !== undefined));
   }
 
+  /** Visits every message that was delivered, or passed over, and is not settled. */
+  forEachUnsettled(visit: (offset: number, leased: boolean) => void): void {
+    for (const { first, end } of this.leasedRanges()) {
+      for (let offset = first; offset < end; offset++) visit(offset, true);
+    }
+    for (const { offset, lease } of this.#retries?.all() ?? []) {
+      if (lease === undefined) visit(offset, false);
+    }
+  }
+
+  /** The messages that consumers have a lease of. */
+  leasedRanges(): UnsettledRange[] {
+    const ranges: UnsettledRange[] = [];
+    for (const lease of this.#leases?.all ?? []) {
+      this.#addOutstanding(ranges, lease, lease.first, lease.end);
+    }
+    for (const entry of this.#retries?.allLeased() ?? []) addEntry(ranges, entry);
+    return ranges;
+  }
+
+  /** A message that waits: its deliveries so far and when it is due; undefined when it does not wait. */
+  waiting(offset: number): { readonly attempt: number; readonly dueMs: number } | undefined {
+    const entry = this.#retries?.find(offset);
+    return entry?.lease === undefined ? entry : undefined;
+  }
+
+  /** The messages that wait until somebody resumes them. */
+  stopped(): { readonly offset: number; readonly attempt: number }[] {
+    return [...(this.#retries?.all() ?? [])].filter(
+      ({ dueMs, lease }) => lease === undefined && dueMs === STOPPED_MS,
+    );
+  }
+
   /** When the first retry is due, in milliseconds since the Unix epoch; Infinity when none waits. */
   nextRetryDue(): number {
     return this.#retries?.nextDueMs ?? Infinity;
@@ -239,6 +276,7 @@ export class QueueProgress {
    * @param leaseId position of the record
    * @param unmatched one bit a message, lowest first: 1 for those that the filter does not match, which are
    *   settled with this; absent when all match
+   * @param held the same for those that are passed over: they wait for their ordering key and are not delivered
    * @returns false when the record does not fit
    */
   lease(
@@ -249,11 +287,23 @@ export class QueueProgress {
     consumerId: string,
     streaming: boolean,
     unmatched?: Uint8Array,
+    held?: Uint8Array,
   ): boolean {
     if (first !== this.#next || end <= first) return false;
     this.#next = end;
     this.dirty = true;
-    const outstanding = end - first - this.#passUnmatched(first, end, unmatched);
+    let passed = 0;
+    forEachMarkedRun(first, end, unmatched, (from, to) => {
+      passed += this.#pass(from, to);
+    });
+    forEachMarkedRun(first, end, held, (from, to) => {
+      this.#retries ??= new RetryTable();
+      for (let offset = from; offset < to; offset++) {
+        this.#retries.wait(offset, 0, leaseId, HELD_MS);
+      }
+      passed += this.#pass(from, to);
+    });
+    const outstanding = end - first - passed;
     if (outstanding > 0) {
       this.#leases ??= new LeaseList();
       const lease = { first, end, leaseId, deadlineMs, consumerId, streaming, outstanding };
@@ -282,6 +332,7 @@ export class QueueProgress {
     for (const entry of this.#retries?.within(first, end) ?? []) {
       if (entry.leaseId !== leaseId) continue;
       this.#retries?.delete(entry.offset);
+      this.observer?.settled(entry.offset, entry.offset + 1);
       count++;
     }
     return count + this.#passLeased(first, end, leaseId);
@@ -292,9 +343,16 @@ export class QueueProgress {
     return this.#putBack(first, end, leaseId, dueMs, 0);
   }
 
-  /** Messages come back unprocessed, to be delivered again at once; returns how many. */
-  giveBack(first: number, end: number, leaseId: number): number {
-    return this.#putBack(first, end, leaseId, 0, 1);
+  /** Messages come back unprocessed, to be delivered again from `dueMs` on; returns how many. */
+  giveBack(first: number, end: number, leaseId: number, dueMs = 0): number {
+    return this.#putBack(first, end, leaseId, dueMs, 1);
+  }
+
+  /** A message that was stopped may be delivered again from `dueMs` on. */
+  resume(offset: number, dueMs: number): void {
+    const entry = this.#retries?.find(offset);
+    if (entry === undefined || entry.lease !== undefined || entry.dueMs !== STOPPED_MS) return;
+    this.#retries?.wait(offset, entry.attempt, entry.leaseId, dueMs);
   }
 
   /** Leases of messages end at another time. */
@@ -312,7 +370,10 @@ export class QueueProgress {
 
   /** A message was moved elsewhere, under whatever lease; false when it was settled before. */
   remove(offset: number): boolean {
-    if (this.#retries?.delete(offset)) return true;
+    if (this.#retries?.delete(offset)) {
+      this.observer?.settled(offset, offset + 1);
+      return true;
+    }
     const lease = this.#leases?.all[this.#leases.indexBehind(offset)];
     if (lease === undefined || lease.first > offset) return false;
     return this.#passLeased(offset, offset + 1, lease.leaseId) > 0;
@@ -326,6 +387,7 @@ export class QueueProgress {
     this.#passed = undefined;
     this.#leases = undefined;
     this.dirty = true;
+    this.observer?.reset();
   }
 
   /** The queue begins at an offset: what lies below is settled. */
@@ -338,6 +400,7 @@ export class QueueProgress {
     if (this.#leases?.size === 0) this.#leases = undefined;
     this.dirty = true;
     this.#assertInvariants();
+    this.observer?.reset();
   }
 
   // ---- rows ----
@@ -410,29 +473,13 @@ export class QueueProgress {
 
   // ---- inside ----
 
-  /** Settles the offsets of a new lease whose bits are set; returns how many. */
-  #passUnmatched(first: number, end: number, unmatched: Uint8Array | undefined): number {
-    if (unmatched === undefined) return 0;
-    const bits = Math.min(end - first, 8 * unmatched.length);
-    let count = 0;
-    let run = 0;
-    for (let bit = 0; bit <= bits; bit++) {
-      if (bit < bits && ((unmatched[bit >> 3] as number) >> (bit & 7)) & 1) {
-        run++;
-      } else if (run > 0) {
-        count += this.#pass(first + bit - run, first + bit);
-        run = 0;
-      }
-    }
-    return count;
-  }
-
   /** Messages of [first, end) under a lease go to the retry table, the given-back ones with one attempt less. */
   #putBack(first: number, end: number, leaseId: number, dueMs: number, uncounted: number): number {
     let count = 0;
     for (const entry of this.#retries?.within(first, end) ?? []) {
       if (entry.leaseId !== leaseId || entry.lease === undefined) continue;
       this.#retries?.wait(entry.offset, entry.attempt - uncounted, leaseId, dueMs);
+      this.observer?.waits(entry.offset, entry.offset + 1);
       count++;
     }
     const attempt = 1 - uncounted;
@@ -443,6 +490,7 @@ export class QueueProgress {
         for (let offset = from; offset < to; offset++) {
           this.#retries.wait(offset, attempt, leaseId, dueMs);
         }
+        this.observer?.waits(from, to);
       })
     );
   }
@@ -471,6 +519,10 @@ export class QueueProgress {
       const to = Math.min(end, lease.end);
       if (from >= to) continue;
       if (visit !== undefined) this.#forEachOutstanding(from, to, visit);
+      else if (this.observer !== undefined) {
+        const { observer } = this;
+        this.#forEachOutstanding(from, to, (begin, behind) => observer.settled(begin, behind));
+      }
       const passed = this.#pass(from, to);
       list.settle(lease, passed);
       count += passed;

@@ -20,6 +20,11 @@
 
 import { corruptRow, RowReader, RowWriter } from './row-bytes.ts';
 
+/** A message that waits until its ordering key lets it: its due time. */
+export const HELD_MS: number = Number.MAX_SAFE_INTEGER - 1;
+/** A message that waits until somebody resumes it: its due time. */
+export const STOPPED_MS: number = Number.MAX_SAFE_INTEGER;
+
 const ROW_VERSION = 1;
 const STATE_LEASED = 1;
 const STATE_STREAMING = 2;
@@ -115,6 +120,11 @@ export class RetryTable {
       if (entry.offset >= first && entry.offset < end) found.push(entry);
     }
     return found.sort((one, other) => one.offset - other.offset);
+  }
+
+  /** The messages, in no order. */
+  all(): Iterable<RetryEntry> {
+    return this.#entries.values();
   }
 
   /** The leased messages, by offset. */

@@ -13,6 +13,7 @@ import {
   storeTimeOf,
   topicIdOf,
 } from './message-record.ts';
+import { keyHashOfMessage } from './message-tag.ts';
 import { readHeld, readReleased, TrailerTag, trailerTag } from './message-trailer.ts';
 
 const labels: Labels = { tagHash: 0, keyHash: 0 };
@@ -42,7 +43,9 @@ export function applyMessage(
     if (trailer === TrailerTag.HELD && !state.isLocated(queue, offset)) {
       state.held.found(offset, dueMs);
     }
-    state.relocated(queue, offset, position, length, dueMs);
+    const held = trailer === TrailerTag.HELD;
+    const label = held ? dueMs : keyHashOfMessage(buffer, messageAt, messageEnd);
+    state.relocated(queue, offset, position, length, label);
     return;
   }
   if (queue !== undefined) {

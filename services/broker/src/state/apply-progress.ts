@@ -21,7 +21,8 @@ export function applyLeased(state: BrokerState, leased: Leased, position: number
     } else {
       const unmatched = range.unmatched.length === 0 ? undefined : range.unmatched;
       const end = Number(range.endOffset);
-      queue.lease(first, end, position, deadlineMs, consumerId, streaming, unmatched);
+      const held = range.held.length === 0 ? undefined : range.held;
+      queue.lease(first, end, position, deadlineMs, consumerId, streaming, unmatched, held);
     }
   }
 }
@@ -46,7 +47,10 @@ export function applySettled(state: BrokerState, settled: Settled): void {
         queue.extend(first, end, leaseId, Number(range.atMs));
         break;
       case SettledOutcome.RETURNED:
-        queue.giveBack(first, end, leaseId);
+        queue.giveBack(first, end, leaseId, Number(range.atMs));
+        break;
+      case SettledOutcome.RESUMED:
+        queue.resume(first, Number(range.atMs));
         break;
       case SettledOutcome.DROPPED:
         for (let offset = first; offset < end; offset++) queue.remove(offset);

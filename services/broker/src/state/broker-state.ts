@@ -37,6 +37,7 @@ import { collectProgress } from './progress-rows.ts';
 import {
   CHUNK_ENTRIES,
   ENTRY_WORDS,
+  entryKeyHash,
   entryLength,
   entryPosition,
   entryTagHash,
@@ -138,6 +139,17 @@ export class BrokerState {
     };
   }
 
+  /** Hash of the ordering key of a message that is in the queue; 0 when it has none, or is lost. */
+  keyHashOf(queue: Queue, offset: number): number {
+    const relocated = queue.relocated?.get(offset);
+    if (relocated !== undefined) return relocated.label;
+    if (offset < queue.begin) return 0;
+    return entryKeyHash(
+      this.chunk(queue, Math.floor(offset / CHUNK_ENTRIES)),
+      offset % CHUNK_ENTRIES,
+    );
+  }
+
   /** Moves a queue's begin up to the oldest message whose record the log still keeps; returns it. */
   beginOf(queue: Queue): number {
     if (queue.sparse) return queue.begin;
@@ -227,15 +239,15 @@ export class BrokerState {
   /**
    * A message of a queue was appended to the log once more, because its segment is about to go.
    *
-   * @param dueMs when a delayed message is due; 0 for others
+   * @param label as Relocated.label
    */
-  relocated(queue: Queue, offset: number, position: number, length: number, dueMs: number): void {
+  relocated(queue: Queue, offset: number, position: number, length: number, label: number): void {
     queue.relocated ??= new Map();
-    queue.relocated.set(offset, { position, length, dueMs });
+    queue.relocated.set(offset, { position, length, label });
     const row = Buffer.allocUnsafe(24);
     row.writeDoubleLE(position, 0);
     row.writeDoubleLE(length, 8);
-    row.writeDoubleLE(dueMs, 16);
+    row.writeDoubleLE(label, 16);
     this.relocating.add(queue);
     this.#setRow(relocatedKey(queue.topicId, queue.queueId, offset), row);
   }

@@ -2,6 +2,7 @@
 
 import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
 import {
+  ExhaustedAction,
   type Group as GroupMessage,
   GroupSchema,
 } from '@ternmq/proto/gen/ternmq/broker/v1/broker_pb';
@@ -15,6 +16,10 @@ export interface GroupSettings {
   readonly retryDelaysMs: readonly number[];
   /** How long a delivered message may stay unsettled, in milliseconds. */
   readonly leaseMs: number;
+  /** Messages with the same ordering key are delivered one after the other. */
+  readonly ordered: boolean;
+  /** After its last delivery a message of an ordered group stays, and holds back its key. */
+  readonly stops: boolean;
 }
 
 /** How far a group, or one broadcasting member of it, is in a topic. */
@@ -94,6 +99,8 @@ export class GroupTable {
       attemptsMax: message.settings?.attemptsMax ?? 0,
       retryDelaysMs: message.settings?.retryDelaysMs ?? [],
       leaseMs: message.settings?.leaseMs ?? 0,
+      ordered: message.settings?.ordered ?? false,
+      stops: message.settings?.exhaustedAction === ExhaustedAction.STOP,
     };
     let group = this.#byId.get(message.groupId);
     if (group === undefined) {
@@ -181,6 +188,8 @@ export function groupMessage(group: Group): GroupMessage {
       attemptsMax: group.settings.attemptsMax,
       retryDelaysMs: [...group.settings.retryDelaysMs],
       leaseMs: group.settings.leaseMs,
+      ordered: group.settings.ordered,
+      exhaustedAction: group.settings.stops ? ExhaustedAction.STOP : ExhaustedAction.DEAD_LETTER,
     },
   });
 }

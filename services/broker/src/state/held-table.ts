@@ -187,8 +187,8 @@ export class HeldTable {
    */
   restoreOrder(chunk: (number: number) => Uint32Array | undefined, logStart: number): void {
     const relocated = this.queue?.relocated;
-    for (const [offset, { dueMs }] of relocated ?? []) {
-      if (this.isPending(offset)) this.add(offset, dueMs);
+    for (const [offset, { label }] of relocated ?? []) {
+      if (this.isPending(offset)) this.add(offset, label);
     }
     this.#forEachOpenChunk((number, count) => {
       const entries = chunk(number);

@@ -12,7 +12,7 @@
 //   PRODUCERS  0x07  topic id 4, queue id 2, producer 7     producer-sequence.ts
 //   SEGMENTS   0x08  start 7                                time of the newest record in the segment, 8 bytes
 //   DOOMED     0x09  topic id 4                             empty: the index of a deleted topic is being removed
-//   RELOCATED  0x0a  topic id 4, queue id 2, offset 6       position, length and due time, three doubles
+//   RELOCATED  0x0a  topic id 4, queue id 2, offset 6       position, length and label, three doubles
 //   HELD_DONE  0x0b  chunk 5                                held-table.ts
 //   TRANSACTIONS 0x0c  offset 6                             transaction-table.ts
 //   INDEX      0x10  topic id 4, queue id 2, chunk 5        entries of 16 bytes; see queue.ts

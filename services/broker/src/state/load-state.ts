@@ -71,7 +71,7 @@ export function loadState(
     queue.relocated.set(offsetIn(key), {
       position: value.readDoubleLE(0),
       length: value.readDoubleLE(8),
-      dueMs: value.readDoubleLE(16),
+      label: value.readDoubleLE(16),
     });
     state.relocating.add(queue);
   }

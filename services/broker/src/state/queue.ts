@@ -31,8 +31,8 @@ const KEY_LOW_BITS = 32 - POSITION_HIGH_BITS;
 export interface Relocated {
   readonly position: number;
   readonly length: number;
-  /** When a delayed message is due, in milliseconds since the Unix epoch; 0 for others. */
-  readonly dueMs: number;
+  /** When a message that waits is due, in milliseconds since the Unix epoch; of others the key hash. */
+  readonly label: number;
 }
 
 /** Told when there is more to read in a queue. */

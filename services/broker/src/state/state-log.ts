@@ -260,8 +260,10 @@ export class StateLog {
     const view = viewOf(body);
     const messageEnd = MESSAGE_HEADER_BYTES + messageBytesOf(view, 0);
     const held = trailerTag(body, messageEnd, body.length) === TrailerTag.HELD;
-    const dueMs = held ? readHeld(view, messageEnd).dueMs : 0;
-    this.state.relocated(queue, offset, position, record.length, dueMs);
+    const label = held
+      ? readHeld(view, messageEnd).dueMs
+      : keyHashOfMessage(body, MESSAGE_HEADER_BYTES, messageEnd);
+    this.state.relocated(queue, offset, position, record.length, label);
   }
 
   /** The messages appended to a queue so far arrive when the log becomes visible up to here. */

@@ -164,11 +164,18 @@ export class GrpcServer {
       (session) => new Promise<void>((resolve) => session.once('close', resolve)),
     );
     const unbound = new Promise<void>((resolve) => this.#server.tryShutdown(() => resolve()));
-    const force = this.#clock.setTimer(graceMs, () => {
-      for (const session of this.#tuned.sessions) session.destroy();
+    await new Promise<void>((resolve) => {
+      const force = this.#clock.setTimer(graceMs, () => {
+        // A session that Node has destroyed does not always say that it is closed: nobody waits for it any longer.
+        for (const session of this.#tuned.sessions) session.destroy();
+        this.#server.forceShutdown();
+        resolve();
+      });
+      void Promise.all([unbound, ...closed]).then(() => {
+        force.cancel();
+        resolve();
+      });
     });
-    await Promise.all([unbound, ...closed]);
-    force.cancel();
   }
 
   #observed(service: DescService, handlers: Handlers): Handlers {
