@@ -9,7 +9,9 @@ import {
 import {
   HeldDroppedSchema,
   LeasedSchema,
+  MembersSeenSchema,
   ProducersExpiredSchema,
+  ProgressEndedSchema,
   ProgressSetSchema,
   ProgressStartedSchema,
   QueuesTrimmedSchema,
@@ -49,9 +51,11 @@ export class StateDriver {
   /** Does one thing. */
   step(): void {
     const { stateLog } = this.rig;
-    const choice = this.#random.integer(120);
+    const choice = this.#random.integer(126);
     if (choice >= 100) {
-      if (choice < 107) this.#hold();
+      if (choice >= 123) this.#resend();
+      else if (choice >= 120) this.#lookAfterMembers();
+      else if (choice < 107) this.#hold();
       else if (choice < 112) this.#release();
       else this.#transaction();
       return;
@@ -268,11 +272,13 @@ export class StateDriver {
     const group = this.#pick(state.groups.all());
     const topic = this.#pick(state.topics.all());
     if (group === undefined || topic === undefined) return;
-    if (state.groups.progressIn(group, topic.id, '') !== undefined) return;
+    const consumerId = ['', '', 'member-1', 'member-2'][this.#random.integer(4)] as string;
+    if (state.groups.progressIn(group, topic.id, consumerId) !== undefined) return;
     const value = create(ProgressStartedSchema, {
       progressId: state.groups.nextProgressId,
       groupId: group.id,
       topicId: topic.id,
+      consumerId,
       offsets: topic.queues.map(({ queueId, next }) => ({
         queueId,
         offset: BigInt(this.#random.integer(next + 1)),
@@ -431,6 +437,45 @@ export class StateDriver {
       reason: 'moved by a test',
       progressId: chosen.progress.id,
     });
+  }
+
+  /** Sends some message of a topic to another one, as if it were a dead letter that is sent again. */
+  #resend(): void {
+    const source = this.#pick(this.#topics());
+    const target = this.#pick(this.#topics());
+    if (source === undefined || target === undefined) return;
+    const from = this.#pick(source.queues) as Queue;
+    if (from.next === 0) return;
+    const queue = this.#pick(target.queues) as Queue;
+    const bytes = this.#message();
+    this.bodies.set(`${target.id}/${queue.queueId}/${queue.next}`, bytes);
+    this.rig.stateLog.moveMessage(queue, bytes, {
+      topic: source.name,
+      topicId: source.id,
+      queueId: from.queueId,
+      offset: BigInt(this.#random.integer(from.next)),
+      group: 'group',
+      groupId: 1,
+      attempts: 3,
+      reason: 'sent again by a test',
+      progressId: 0,
+    });
+  }
+
+  /** Sees broadcasting members, or forgets one. */
+  #lookAfterMembers(): void {
+    const { state, stateLog } = this.rig;
+    const members = [...state.groups.allProgress()].filter(({ consumerId }) => consumerId !== '');
+    if (this.#random.integer(4) > 0) {
+      const progressIds = members.filter(() => this.#random.integer(2) === 0).map(({ id }) => id);
+      const value = create(MembersSeenSchema, { progressIds });
+      stateLog.change({ case: 'membersSeen', value });
+      return;
+    }
+    const gone = this.#pick(members);
+    if (gone === undefined) return;
+    const value = create(ProgressEndedSchema, { progressIds: [gone.id] });
+    stateLog.change({ case: 'progressEnded', value });
   }
 
   /** What is wrong with what can be read; undefined when nothing is. */

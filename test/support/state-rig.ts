@@ -127,6 +127,7 @@ export class StateRig {
       Table.RELOCATED,
       Table.HELD_DONE,
       Table.TRANSACTIONS,
+      Table.RESENT,
     ]) {
       for (const { key, value } of this.opened.store.range(tableStart(table), tableEnd(table))) {
         rows[key.toString('hex')] = value.toString('hex');

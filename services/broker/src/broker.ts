@@ -17,8 +17,10 @@ import { GroupCatalog } from './catalog/group-catalog.ts';
 import { TopicCatalog } from './catalog/topic-catalog.ts';
 import { type BrokerOptions, SEGMENT_BYTES_MIN } from './config.ts';
 import { Collector } from './delivery/collect.ts';
+import { DeadLetterResend } from './delivery/dead-letter-resend.ts';
 import { DeadLetters } from './delivery/dead-letters.ts';
 import { Delivery } from './delivery/delivery.ts';
+import { LagTimes } from './delivery/lag-times.ts';
 import { OffsetFinder } from './delivery/offsets.ts';
 import { Puller } from './delivery/pull.ts';
 import { DiskGuard } from './disk-guard.ts';
@@ -29,6 +31,7 @@ import type { SubscribeStream } from './grpc/subscribe.ts';
 import { EvenClock } from './held/even-clock.ts';
 import { HeldRelease } from './held/held-release.ts';
 import { LOG_DEFAULTS } from './log/log-options.ts';
+import { MemberExpiry } from './member-expiry.ts';
 import { registerBrokerMetrics } from './metrics.ts';
 import { ProducerExpiry } from './producer-expiry.ts';
 import { Registration } from './registration.ts';
@@ -150,6 +153,7 @@ export class Broker {
 
       const collector = new Collector({ log, state, logger: part('delivery') });
       const offsets = new OffsetFinder({ log, state });
+      const lagTimes = new LagTimes({ stateLog, offsets, clock });
       const puller = new Puller({ log, state, collector, clock });
       const deadLetters = new DeadLetters({
         stateLog,
@@ -157,6 +161,7 @@ export class Broker {
         collector,
         logger: part('delivery'),
       });
+      const letters = new DeadLetterResend({ stateLog, catalog: topics, collector });
       const delivery = new Delivery({
         stateLog,
         topics,
@@ -202,6 +207,11 @@ export class Broker {
 
       const producerExpiry = new ProducerExpiry({ stateLog, clock, logger: part('log') });
       closers.push(() => producerExpiry.close());
+      const memberExpiry = new MemberExpiry(
+        { expiryMs: options.memberExpiry, retentionMs: options.retention },
+        { stateLog, delivery, clock, logger: part('delivery') },
+      );
+      closers.push(() => memberExpiry.close());
 
       const appender = new FrameAppender({
         stateLog,
@@ -235,6 +245,8 @@ export class Broker {
         stateLog,
         heldRelease,
         transactions,
+        letters,
+        lagTimes,
         topics,
         groups,
         delivery,
@@ -274,6 +286,7 @@ export class Broker {
         guard,
         delivery,
         deadLetters,
+        lagTimes,
         produce,
         streams,
         timers,

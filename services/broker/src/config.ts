@@ -99,6 +99,12 @@ export const BROKER_OPTIONS = defineOptions({
     min: 100,
     doc: 'Pause between two looks for what is to be deleted',
   },
+  memberExpiry: {
+    kind: 'duration',
+    default: 7 * 24 * HOUR_MS,
+    min: 2 * HOUR_MS,
+    doc: 'How long a broadcasting member is remembered that does not come back; at least the retention of its topic',
+  },
   delayMax: {
     kind: 'duration',
     default: 40 * 24 * HOUR_MS,

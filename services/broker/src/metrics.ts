@@ -5,6 +5,7 @@ import type { Registry } from '@ternmq/runtime';
 import type { BrokerOptions } from './config.ts';
 import type { DeadLetters } from './delivery/dead-letters.ts';
 import type { Delivery } from './delivery/delivery.ts';
+import type { LagTimes } from './delivery/lag-times.ts';
 import type { DiskGuard } from './disk-guard.ts';
 import type { ProduceStreams } from './grpc/produce.ts';
 import type { SubscribeStream } from './grpc/subscribe.ts';
@@ -24,6 +25,7 @@ export interface MeasuredParts {
   readonly guard: DiskGuard;
   readonly delivery: Delivery;
   readonly deadLetters: DeadLetters;
+  readonly lagTimes: LagTimes;
   readonly produce: ProduceStreams;
   readonly streams: ReadonlyMap<string, SubscribeStream>;
   readonly timers: TimerRelease;
@@ -142,27 +144,35 @@ export function registerBrokerMetrics(registry: Registry, parts: MeasuredParts):
 /** Lag and what is in flight, by group and topic. */
 function registerGroupMetrics(
   registry: Registry,
-  { state }: MeasuredParts,
+  { state, lagTimes }: MeasuredParts,
   node: Readonly<Record<string, string>>,
 ): void {
   interface Sums {
     lag: number;
     inFlight: number;
     ready: number;
+    /** Ages in milliseconds. */
+    lagMs: number;
+    queueingMs: number;
   }
+  registry.prepare(() => lagTimes.refresh());
   const sums = (visit: (sums: Sums, labels: Record<string, string | boolean>) => void): void => {
     for (const progress of state.groups.allProgress()) {
       const topic = state.topics.findById(progress.topicId);
       const group = state.groups.findById(progress.groupId);
       // A broadcasting member is no group: its series would have no end.
       if (topic === undefined || group === undefined || progress.consumerId !== '') continue;
-      const sum: Sums = { lag: 0, inFlight: 0, ready: 0 };
+      const sum: Sums = { lag: 0, inFlight: 0, ready: 0, lagMs: 0, queueingMs: 0 };
       for (const queue of topic.queues) {
-        const { next, inFlight, waitingForRetry } = queueProgress(progress, queue.queueId);
+        const inQueue = queueProgress(progress, queue.queueId);
+        const { next, inFlight, waitingForRetry } = inQueue;
         const ready = Math.max(0, queue.visibleEnd - Math.max(next, queue.begin));
         sum.ready += ready;
         sum.inFlight += inFlight;
         sum.lag += ready + inFlight + waitingForRetry;
+        const { unsettledMs, undeliveredMs } = lagTimes.known(inQueue, queue);
+        sum.lagMs = Math.max(sum.lagMs, unsettledMs);
+        sum.queueingMs = Math.max(sum.queueingMs, undeliveredMs);
       }
       visit(sum, {
         ...node,
@@ -177,6 +187,16 @@ function registerGroupMetrics(
     registry.gauge(name, help, GROUP, (show) => sums((sum, labels) => show(read(sum), labels)));
   };
   gauge('rocketmq_consumer_lag_messages', 'Messages not settled', (sum) => sum.lag);
+  gauge(
+    'rocketmq_consumer_lag_latency',
+    'Age of the oldest message not settled, in milliseconds',
+    (sum) => sum.lagMs,
+  );
+  gauge(
+    'rocketmq_consumer_queueing_latency',
+    'Age of the oldest message never delivered, in milliseconds',
+    (sum) => sum.queueingMs,
+  );
   gauge(
     'rocketmq_consumer_inflight_messages',
     'Messages leased to consumers',

@@ -26,6 +26,18 @@ test('shows a counter without labels from zero', () => {
   expect(shown(registry, 'out_total')).toEqual(['out_total 0']);
 });
 
+test('prepares before it shows, and shows what there is when that fails', async () => {
+  const registry = new Registry();
+  let age = 1;
+  registry.gauge('age', 'Age', [], (show) => show(age));
+  registry.prepare(async () => {
+    await Promise.resolve();
+    age = 2;
+  });
+  registry.prepare(() => Promise.reject(new Error('the disk failed')));
+  expect(await registry.show()).toContain('\nage 2\n');
+});
+
 test('forgets the series of a subject that is gone', () => {
   const registry = new Registry();
   const counter = registry.counter('in_total', 'In', ['topic']);

@@ -95,6 +95,7 @@ export type Reader = (show: (value: number, labels?: Labels) => void) => void;
 export class Registry {
   readonly #seriesMax: number;
   readonly #refused: Counter;
+  readonly #preparations: (() => Promise<void>)[] = [];
   /** Writes the lines of one instrument; by its name. */
   readonly #instruments = new Map<string, (lines: string[]) => void>();
 
@@ -142,6 +143,17 @@ export class Registry {
       for (const [labels, cell] of series.entries()) histogramLines(lines, name, labels, cell);
     });
     return series;
+  }
+
+  /** Has something done before metrics are shown, for gauges whose values take time to find. When it fails they are as old as they are. */
+  prepare(work: () => Promise<void>): void {
+    this.#preparations.push(work);
+  }
+
+  /** All metrics in the Prometheus text format, after what was to be done before. */
+  async show(): Promise<string> {
+    await Promise.allSettled(this.#preparations.map((work) => work()));
+    return this.render();
   }
 
   /** All metrics in the Prometheus text format. */

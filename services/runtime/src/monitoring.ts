@@ -42,10 +42,11 @@ export class Monitoring {
       request.resume();
       const [path = ''] = (request.url ?? '').split('?', 1);
       const readOnly = request.method === 'GET' || request.method === 'HEAD';
-      const [status, body, type = 'text/plain; charset=utf-8'] = readOnly
-        ? page(path, sources)
-        : ([405, 'Only GET and HEAD are answered here.\n'] as const);
-      response.writeHead(status, { 'content-type': type, allow: 'GET, HEAD' }).end(body);
+      const answer = ([status, body, type = 'text/plain; charset=utf-8']: Page): void => {
+        response.writeHead(status, { 'content-type': type, allow: 'GET, HEAD' }).end(body);
+      };
+      if (!readOnly) answer([405, 'Only GET and HEAD are answered here.\n']);
+      else page(path, sources).then(answer, () => answer([500, 'This failed; try again.\n']));
     });
     await new Promise<void>((resolve, reject) => {
       server.once('error', (cause) => reject(listenError(options, cause)));
@@ -66,10 +67,10 @@ export class Monitoring {
 
 type Page = readonly [status: number, body: string, type?: string];
 
-function page(path: string, { registry, notReady }: MonitoringSources): Page {
+async function page(path: string, { registry, notReady }: MonitoringSources): Promise<Page> {
   switch (path) {
     case '/metrics':
-      return [200, registry.render(), 'text/plain; version=0.0.4; charset=utf-8'];
+      return [200, await registry.show(), 'text/plain; version=0.0.4; charset=utf-8'];
     case '/healthz':
       return [200, 'alive\n'];
     case '/readyz': {

@@ -88,13 +88,21 @@ export class GroupCatalog {
     return this.#put(name, groups.nextId, this.#stateLog.timeMs(), settings);
   }
 
-  /** Changes a group; zeros, an empty list and what is absent keep their values. Throws NOT_FOUND, INVALID_ARGUMENT. */
+  /**
+   * Changes a group; zeros, an empty list and what is absent keep their values, and one way to pause takes the other's
+   * place. Throws NOT_FOUND, INVALID_ARGUMENT.
+   */
   update(name: string, settings: Partial<GroupSettings>): Group {
     const group = this.get(name);
-    const { attemptsMax, retryDelaysMs = [], leaseMs, ordered, stops } = settings;
+    const { attemptsMax, retryDelaysMs = [], leaseMs, ordered, stops, retryBackoff } = settings;
+    const pauses =
+      retryDelaysMs.length > 0 || retryBackoff !== undefined
+        ? { retryDelaysMs, retryBackoff }
+        : group.settings;
     return this.#put(name, group.id, group.createdMs, {
       attemptsMax: attemptsMax || group.settings.attemptsMax,
-      retryDelaysMs: retryDelaysMs.length > 0 ? retryDelaysMs : group.settings.retryDelaysMs,
+      retryDelaysMs: pauses.retryDelaysMs,
+      retryBackoff: pauses.retryBackoff,
       leaseMs: leaseMs || group.settings.leaseMs,
       ordered: ordered ?? group.settings.ordered,
       stops: stops ?? group.settings.stops,

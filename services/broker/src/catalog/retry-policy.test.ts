@@ -43,6 +43,54 @@ test('the last pause of a group repeats', () => {
   expect(policy.leaseMs).toBe(5000);
 });
 
+test('pauses grow by the factor of the group, up to its longest', () => {
+  const pauses = (backoff: RetrySettings['retryBackoff']): number[] => {
+    const policy = new RetryPolicy({ ...DEFAULTS, retryBackoff: backoff });
+    return [1, 2, 3, 4, 5, 6, 1000].map((attempt) => policy.delayMs(attempt));
+  };
+  expect(pauses({ initialMs: 100, multiplier: 3, maxMs: 5000 })).toEqual([
+    0, 100, 300, 900, 2700, 5000, 5000,
+  ]);
+  const twoHours = 120 * MINUTE_MS;
+  expect(pauses({ initialMs: 1001, multiplier: 0, maxMs: 0 })).toEqual([
+    0,
+    1001,
+    2002,
+    4004,
+    8008,
+    16_016,
+    twoHours,
+  ]);
+  expect(pauses({ initialMs: 15, multiplier: 1.5, maxMs: 40 })).toEqual([
+    0, 15, 23, 34, 40, 40, 40,
+  ]);
+  expect(pauses({ initialMs: twoHours + 1, multiplier: 2, maxMs: 0 })).toEqual([
+    0,
+    ...new Array(6).fill(twoHours + 1),
+  ]);
+});
+
+test('growing pauses have bounds, and exclude a list', () => {
+  const backoff = { initialMs: 1000, multiplier: 2, maxMs: 10_000 };
+  const field = (name: string): string => `settings.retry_backoff.${name}`;
+  expect(refusedFields({ retryBackoff: backoff })).toEqual([]);
+  expect(refusedFields({ retryBackoff: { initialMs: 1, multiplier: 100, maxMs: 1 } })).toEqual([]);
+  expect(refusedFields({ retryBackoff: backoff, retryDelaysMs: [1] })).toEqual([
+    'settings.retry_backoff',
+  ]);
+  expect(refusedFields({ retryBackoff: { initialMs: 0, multiplier: 0, maxMs: 0 } })).toEqual([
+    field('initial_ms'),
+  ]);
+  for (const multiplier of [0.5, 101, -1, Number.NaN, Number.POSITIVE_INFINITY]) {
+    expect(refusedFields({ retryBackoff: { ...backoff, multiplier } })).toEqual([
+      field('multiplier'),
+    ]);
+  }
+  for (const maxMs of [999, RETRY_DELAY_MS_MAX + 1]) {
+    expect(refusedFields({ retryBackoff: { ...backoff, maxMs } })).toEqual([field('max_ms')]);
+  }
+});
+
 test('a message of a group with one attempt is exhausted after its first delivery', () => {
   expect(new RetryPolicy({ ...DEFAULTS, attemptsMax: 1 }).exhausted(1)).toBe(true);
 });

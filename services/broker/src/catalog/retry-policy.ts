@@ -1,6 +1,7 @@
 // When a message that failed is delivered again, and when no more. Pure.
 
 import { type FieldViolation, TernError } from '@ternmq/runtime';
+import type { GroupSettings, RetryBackoff } from '../state/groups.ts';
 
 const SECOND_MS = 1000;
 const MINUTE_MS = 60 * SECOND_MS;
@@ -27,15 +28,18 @@ export const RETRY_DELAYS_MS_DEFAULT: readonly number[] = [
   2 * HOUR_MS,
 ];
 
+/** How many times longer each pause is than the one before when the group does not say. */
+export const MULTIPLIER_DEFAULT = 2;
+/** Fastest growth of pauses. */
+export const MULTIPLIER_MAX = 100;
+/** Longest pause of those that grow when the group does not say, in milliseconds. */
+export const BACKOFF_MS_MAX_DEFAULT: number = 2 * HOUR_MS;
+
 /** What a group says of retries; zeros and empty lists take the defaults. */
-export interface RetrySettings {
-  /** Deliveries of a message before it moves to the dead-letter topic. */
-  readonly attemptsMax: number;
-  /** Pauses before the second, third, … delivery, in milliseconds; the last one repeats. */
-  readonly retryDelaysMs: readonly number[];
-  /** How long a delivered message may stay unsettled, in milliseconds. */
-  readonly leaseMs: number;
-}
+export type RetrySettings = Pick<
+  GroupSettings,
+  'attemptsMax' | 'retryDelaysMs' | 'leaseMs' | 'retryBackoff'
+>;
 
 /** What a group does with messages that fail. */
 export class RetryPolicy {
@@ -44,12 +48,14 @@ export class RetryPolicy {
   /** How long a delivered message may stay unsettled when the consumer does not say, in milliseconds. */
   readonly leaseMs: number;
   readonly #delaysMs: readonly number[];
+  readonly #backoff: RetryBackoff | undefined;
 
   /** @param settings must be valid, see checkRetrySettings */
   constructor(settings: RetrySettings) {
     this.attemptsMax = settings.attemptsMax || ATTEMPTS_DEFAULT;
     this.leaseMs = settings.leaseMs || LEASE_MS_DEFAULT;
-    const { retryDelaysMs } = settings;
+    const { retryDelaysMs, retryBackoff } = settings;
+    this.#backoff = retryBackoff;
     this.#delaysMs = retryDelaysMs.length === 0 ? RETRY_DELAYS_MS_DEFAULT : retryDelaysMs;
   }
 
@@ -60,6 +66,7 @@ export class RetryPolicy {
    */
   delayMs(attempt: number): number {
     if (attempt < 2) return 0;
+    if (this.#backoff !== undefined) return growingDelayMs(this.#backoff, attempt);
     return this.#delaysMs[Math.min(attempt - 2, this.#delaysMs.length - 1)] as number;
   }
 
@@ -69,6 +76,12 @@ export class RetryPolicy {
   }
 }
 
+function growingDelayMs({ initialMs, multiplier, maxMs }: RetryBackoff, attempt: number): number {
+  const longestMs = maxMs || Math.max(initialMs, BACKOFF_MS_MAX_DEFAULT);
+  const grownMs = initialMs * (multiplier || MULTIPLIER_DEFAULT) ** (attempt - 2);
+  return Math.round(Math.min(grownMs, longestMs));
+}
+
 /**
  * Checks what a request says of retries.
  *
@@ -76,7 +89,7 @@ export class RetryPolicy {
  */
 export function checkRetrySettings(settings: RetrySettings): void {
   const fields: FieldViolation[] = [];
-  const { attemptsMax, retryDelaysMs, leaseMs } = settings;
+  const { attemptsMax, retryDelaysMs, leaseMs, retryBackoff } = settings;
   if (attemptsMax !== 0 && !isWithin(attemptsMax, 1, ATTEMPTS_MAX)) {
     const description = `must be 1 to ${ATTEMPTS_MAX}, or 0 for ${ATTEMPTS_DEFAULT}`;
     fields.push({ field: 'settings.attempts_max', description });
@@ -91,6 +104,7 @@ export function checkRetrySettings(settings: RetrySettings): void {
       fields.push({ field: `settings.retry_delays_ms[${wrong}]`, description });
     }
   }
+  if (retryBackoff !== undefined) fields.push(...backoffViolations(retryBackoff, retryDelaysMs));
   if (leaseMs !== 0 && !isWithin(leaseMs, LEASE_MS_MIN, LEASE_MS_MAX)) {
     fields.push({ field: 'settings.lease_ms', description: leaseMsDescription() });
   }
@@ -102,6 +116,30 @@ export function checkRetrySettings(settings: RetrySettings): void {
     `The group's settings are out of bounds: ${sentences.join('; ')}.`,
     { fields },
   );
+}
+
+function backoffViolations(
+  { initialMs, multiplier, maxMs }: RetryBackoff,
+  retryDelaysMs: readonly number[],
+): FieldViolation[] {
+  const fields: FieldViolation[] = [];
+  if (retryDelaysMs.length > 0) {
+    const description = 'and settings.retry_delays_ms exclude each other; set one of them';
+    fields.push({ field: 'settings.retry_backoff', description });
+  }
+  if (!isWithin(initialMs, 1, RETRY_DELAY_MS_MAX)) {
+    const description = `must be 1 to ${RETRY_DELAY_MS_MAX} (40 days)`;
+    fields.push({ field: 'settings.retry_backoff.initial_ms', description });
+  }
+  if (multiplier !== 0 && !(multiplier >= 1 && multiplier <= MULTIPLIER_MAX)) {
+    const description = `must be 1 to ${MULTIPLIER_MAX}, or 0 for ${MULTIPLIER_DEFAULT}`;
+    fields.push({ field: 'settings.retry_backoff.multiplier', description });
+  }
+  if (maxMs !== 0 && !isWithin(maxMs, initialMs, RETRY_DELAY_MS_MAX)) {
+    const description = `must be initial_ms to ${RETRY_DELAY_MS_MAX} (40 days), or 0 for the default`;
+    fields.push({ field: 'settings.retry_backoff.max_ms', description });
+  }
+  return fields;
 }
 
 /**

@@ -31,6 +31,7 @@ import {
   type SettlementRefusal,
   settledRange,
 } from './settlement.ts';
+import { type StartModules, startProgress } from './start-progress.ts';
 import { TopicDelivery } from './topic-delivery.ts';
 
 /** How often the clock's decisions are looked for. */
@@ -41,9 +42,7 @@ const GRACE_MS = 5000;
 /** Delivers messages to consumer groups. */
 export class Delivery {
   readonly #stateLog: StateLog;
-  readonly #topics: TopicCatalog;
-  readonly #groups: GroupCatalog;
-  readonly #offsets: OffsetFinder;
+  readonly #starting: StartModules;
   readonly #collector: Collector;
   readonly #deadLetters: DeadLetters;
   readonly #clock: Clock;
@@ -53,6 +52,8 @@ export class Delivery {
   readonly #watched = new Map<TopicProgress, Set<number>>();
   /** Graces of broken streams, by group and consumer. */
   readonly #graces = new Map<string, Timer>();
+  /** Progress of broadcasting members that were connected since `forgetConnections`. */
+  readonly #connected = new Set<TopicProgress>();
   readonly #timer: Timer;
 
   constructor(modules: {
@@ -66,9 +67,7 @@ export class Delivery {
     logger: Logger;
   }) {
     this.#stateLog = modules.stateLog;
-    this.#topics = modules.topics;
-    this.#groups = modules.groups;
-    this.#offsets = modules.offsets;
+    this.#starting = modules;
     this.#collector = modules.collector;
     this.#deadLetters = modules.deadLetters;
     this.#clock = modules.clock;
@@ -102,6 +101,21 @@ export class Delivery {
     return [...consumers].some((consumer) => consumer.id === consumerId);
   }
 
+  /** Is, or was, a broadcasting member connected since `forgetConnections`? */
+  wasConnected(progress: TopicProgress): boolean {
+    return this.#connected.has(progress) || this.isAttached(progress);
+  }
+
+  /** Is a consumer attached to a progress now? */
+  isAttached(progress: TopicProgress): boolean {
+    return this.#deliveries.has(progress.id);
+  }
+
+  /** `wasConnected` tells of the time from now on. */
+  forgetConnections(): void {
+    this.#connected.clear();
+  }
+
   /** The consumers that are attached to a group's topics now. */
   consumersOf(group: Group): Set<Consumer> {
     const consumers = new Set<Consumer>();
@@ -115,6 +129,7 @@ export class Delivery {
 
   /**
    * The progress of a group, or of a broadcasting member, in a topic; started when there is none.
+   * Throws RESOURCE_EXHAUSTED (TOO_MANY_MEMBERS).
    *
    * @param member the broadcasting member; empty for the group itself
    * @param from where a new progress starts; at the end when absent
@@ -125,41 +140,23 @@ export class Delivery {
     member: string,
     from: OffsetTarget['target'] | undefined,
   ): Promise<TopicProgress> {
-    const { state } = this.#stateLog;
-    const known = state.groups.progressIn(group, topic.id, member);
-    if (known !== undefined) return known;
-    const offsets = await Promise.all(
-      topic.queues.map(async (queue) => ({
-        $typeName: 'ternmq.broker.v1.QueueOffset' as const,
-        queueId: queue.queueId,
-        offset: BigInt(await this.#offsets.find(queue, from)),
-      })),
-    );
-    const meanwhile = state.groups.progressIn(group, topic.id, member);
-    if (meanwhile !== undefined) return meanwhile;
-    // Looked up again: both may have been deleted while the offsets were found.
-    this.#topics.get(topic.name);
-    this.#groups.get(group.name);
-    const progressId = state.groups.nextProgressId;
-    this.#stateLog.change({
-      case: 'progressStarted',
-      value: {
-        $typeName: 'ternmq.log.v1.ProgressStarted',
-        groupId: group.id,
-        topicId: topic.id,
-        consumerId: member,
-        offsets,
-        progressId,
-      },
-    });
-    return state.groups.findProgress(progressId) as TopicProgress;
+    const progress = await startProgress({ group, topic, member, from }, this.#starting);
+    if (member !== '') this.#connected.add(progress);
+    return progress;
   }
 
   /**
    * Attaches a consumer to a topic. Throws FAILED_PRECONDITION (SUBSCRIPTION_MISMATCH) when other members of
-   * the group filter the topic differently.
+   * the group filter the topic differently, and UNAVAILABLE (NOT_READY) when the progress was ended meanwhile.
    */
   attach(progress: TopicProgress, topic: Topic, filter: MessageFilter, consumer: Consumer): void {
+    if (progress.deleted) {
+      throw new TernError(
+        'UNAVAILABLE',
+        'NOT_READY',
+        'what the consumer reads was deleted while it subscribed; subscribe again',
+      );
+    }
     let delivery = this.#deliveries.get(progress.id);
     if (delivery !== undefined && delivery.filter.canonical !== filter.canonical) {
       throw new TernError(

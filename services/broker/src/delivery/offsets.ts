@@ -43,7 +43,7 @@ export class OffsetFinder {
     if (high > low && timeMs > queue.lastStoreTimeMs) return high;
     while (low < high) {
       const middle = Math.floor((low + high) / 2);
-      const storeTimeMs = await this.#storeTime(queue, middle);
+      const storeTimeMs = await this.storeTime(queue, middle);
       // A lost message says nothing; what is around it decides.
       if (storeTimeMs !== undefined && storeTimeMs < timeMs) low = middle + 1;
       else high = middle;
@@ -51,8 +51,8 @@ export class OffsetFinder {
     return low;
   }
 
-  /** When a message was stored; undefined when it is damaged or gone. */
-  async #storeTime(queue: Queue, offset: number): Promise<number | undefined> {
+  /** When a message was stored, in milliseconds since the Unix epoch; undefined when it is damaged or gone. */
+  async storeTime(queue: Queue, offset: number): Promise<number | undefined> {
     try {
       for (let loads = 0; loads < LOADS_MAX; loads++) {
         const { position, length } = this.#state.locate(queue, offset);

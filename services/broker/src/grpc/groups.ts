@@ -13,18 +13,23 @@ import {
   type ListGroupsResponse,
   type ReleaseStoppedRequest,
   type ReleaseStoppedResponse,
+  type RemoveMemberRequest,
+  type RemoveMemberResponse,
   type StoppedMessage,
   type TopicProgress as TopicProgressMessage,
   type UpdateGroupRequest,
   type UpdateGroupResponse,
 } from '@ternmq/proto/gen/ternmq/broker/v1/broker_pb';
+import { TernError } from '@ternmq/runtime';
 import type { Assignments } from '../assignment/assignments.ts';
 import type { GroupCatalog } from '../catalog/group-catalog.ts';
 import type { TopicCatalog } from '../catalog/topic-catalog.ts';
 import type { Delivery } from '../delivery/delivery.ts';
+import type { LagTimes } from '../delivery/lag-times.ts';
 import type { CommitLog } from '../log/commit-log.ts';
 import type { BrokerState } from '../state/broker-state.ts';
-import { type Group, type GroupSettings, groupMessage } from '../state/groups.ts';
+import { type Group, type GroupSettings, groupMessage, groupSettings } from '../state/groups.ts';
+import type { StateLog } from '../state/state-log.ts';
 import { page } from './page.ts';
 import { queueProgressMessages } from './progress.ts';
 import { SubscribeStream } from './subscribe.ts';
@@ -32,19 +37,9 @@ import { SubscribeStream } from './subscribe.ts';
 /** Stopped messages that DescribeGroup tells. */
 const STOPPED_MAX = 1000;
 
-function settingsOf(settings: GroupSettingsMessage | undefined): GroupSettings {
-  return {
-    attemptsMax: settings?.attemptsMax ?? 0,
-    retryDelaysMs: settings?.retryDelaysMs ?? [],
-    leaseMs: settings?.leaseMs ?? 0,
-    ordered: settings?.ordered ?? false,
-    stops: settings?.exhaustedAction === ExhaustedAction.STOP,
-  };
-}
-
 /** What a change says; what it does not say stays. */
 function changesOf(settings: GroupSettingsMessage | undefined): Partial<GroupSettings> {
-  const { ordered, stops, ...rest } = settingsOf(settings);
+  const { ordered, stops, ...rest } = groupSettings(settings);
   const action = settings?.exhaustedAction ?? ExhaustedAction.UNSPECIFIED;
   return {
     ...rest,
@@ -59,20 +54,23 @@ export function groupHandlers(modules: {
   topics: TopicCatalog;
   delivery: Delivery;
   assignments: Assignments;
+  lagTimes: LagTimes;
+  stateLog: StateLog;
   state: BrokerState;
   log: CommitLog;
 }): {
   createGroup(request: CreateGroupRequest): Promise<CreateGroupResponse>;
   updateGroup(request: UpdateGroupRequest): Promise<UpdateGroupResponse>;
   deleteGroup(request: DeleteGroupRequest): Promise<DeleteGroupResponse>;
+  removeMember(request: RemoveMemberRequest): Promise<RemoveMemberResponse>;
   listGroups(request: ListGroupsRequest): ListGroupsResponse;
   releaseStopped(request: ReleaseStoppedRequest): Promise<ReleaseStoppedResponse>;
-  describeGroup(request: DescribeGroupRequest): DescribeGroupResponse;
+  describeGroup(request: DescribeGroupRequest): Promise<DescribeGroupResponse>;
 } {
-  const { groups, topics, delivery, assignments, state, log } = modules;
+  const { groups, topics, delivery, assignments, lagTimes, stateLog, state, log } = modules;
   return {
     async createGroup({ name, settings }) {
-      const group = groups.create(name, settingsOf(settings));
+      const group = groups.create(name, groupSettings(settings));
       await log.durableAt(log.next);
       return { $typeName: 'ternmq.broker.v1.CreateGroupResponse', group: groupMessage(group) };
     },
@@ -96,6 +94,16 @@ export function groupHandlers(modules: {
       return { $typeName: 'ternmq.broker.v1.DeleteGroupResponse' };
     },
 
+    async removeMember({ group: name, consumerId }) {
+      const progressIds = removable(groups.get(name), consumerId, delivery);
+      stateLog.change({
+        case: 'progressEnded',
+        value: { $typeName: 'ternmq.log.v1.ProgressEnded', progressIds },
+      });
+      await log.durableAt(log.next);
+      return { $typeName: 'ternmq.broker.v1.RemoveMemberResponse' };
+    },
+
     listGroups({ pageSize, pageToken }) {
       const { items, nextPageToken } = page([...state.groups.all()], pageSize, pageToken);
       return {
@@ -111,17 +119,18 @@ export function groupHandlers(modules: {
       return { $typeName: 'ternmq.broker.v1.ReleaseStoppedResponse' };
     },
 
-    describeGroup({ name }) {
+    async describeGroup({ name }) {
       const group = groups.get(name);
       const told: TopicProgressMessage[] = [];
-      for (const progress of group.progress.values()) {
+      for (const progress of [...group.progress.values()]) {
         const topic = state.topics.findById(progress.topicId);
         if (topic === undefined) continue;
         told.push({
           $typeName: 'ternmq.broker.v1.TopicProgress',
           topic: topic.name,
           consumerId: progress.consumerId,
-          queues: queueProgressMessages(state, topic, progress),
+          queues: await queueProgressMessages(state, lagTimes, topic, progress),
+          seenMs: BigInt(delivery.isAttached(progress) ? stateLog.timeMs() : progress.seenMs),
         });
       }
       told.sort((one, other) => (one.topic < other.topic ? -1 : 1));
@@ -167,6 +176,28 @@ function stoppedMessages(group: Group, state: BrokerState): StoppedMessage[] {
     }
   }
   return found;
+}
+
+/** The progress of a broadcasting member that is not connected. Throws NOT_FOUND, FAILED_PRECONDITION. */
+function removable(group: Group, consumerId: string, delivery: Delivery): number[] {
+  const found = [...group.progress.values()].filter((one) => one.consumerId === consumerId);
+  if (consumerId === '' || found.length === 0) {
+    throw new TernError(
+      'NOT_FOUND',
+      'MEMBER_NOT_FOUND',
+      `group ${group.name} has no broadcasting member of that name on this broker`,
+      { metadata: { group: group.name } },
+    );
+  }
+  if (found.some((progress) => delivery.isAttached(progress))) {
+    throw new TernError(
+      'FAILED_PRECONDITION',
+      'MEMBER_CONNECTED',
+      `${consumerId} is connected; stop it before it is removed from group ${group.name}`,
+      { metadata: { group: group.name } },
+    );
+  }
+  return found.map(({ id }) => id);
 }
 
 /** The members of a group that pull, by topic and consumer id. */

@@ -13,6 +13,7 @@ import { TernError } from '@ternmq/runtime';
 import type { GroupCatalog } from '../catalog/group-catalog.ts';
 import type { TopicCatalog } from '../catalog/topic-catalog.ts';
 import type { Delivery } from '../delivery/delivery.ts';
+import type { LagTimes } from '../delivery/lag-times.ts';
 import type { OffsetFinder } from '../delivery/offsets.ts';
 import type { CommitLog } from '../log/commit-log.ts';
 import type { BrokerState } from '../state/broker-state.ts';
@@ -21,11 +22,13 @@ import type { Topic } from '../state/topics.ts';
 import { findQueue } from './pull.ts';
 
 /** How far a progress is in each queue of its topic. */
-export function queueProgressMessages(
+export async function queueProgressMessages(
   state: BrokerState,
+  lagTimes: LagTimes,
   topic: Topic,
   progress: TopicProgress,
-): QueueProgressMessage[] {
+): Promise<QueueProgressMessage[]> {
+  const ages = await lagTimes.findAll(progress, topic.queues);
   return topic.queues.map((queue) => {
     const begin = state.beginOf(queue);
     const { floor, next, inFlight, waitingForRetry } = queueProgress(progress, queue.queueId);
@@ -40,6 +43,7 @@ export function queueProgressMessages(
       inFlight: BigInt(inFlight),
       waitingForRetry: BigInt(waitingForRetry),
       lag: BigInt(undelivered + inFlight + waitingForRetry),
+      lagMs: BigInt(Math.round(ages[queue.queueId]?.unsettledMs ?? 0)),
     };
   });
 }
@@ -50,21 +54,25 @@ export function progressHandlers(modules: {
   groups: GroupCatalog;
   delivery: Delivery;
   offsets: OffsetFinder;
+  lagTimes: LagTimes;
   state: BrokerState;
   log: CommitLog;
 }): {
-  getOffset(request: GetOffsetRequest): GetOffsetResponse;
+  getOffset(request: GetOffsetRequest): Promise<GetOffsetResponse>;
   commitOffset(request: CommitOffsetRequest): Promise<CommitOffsetResponse>;
   queryOffset(request: QueryOffsetRequest): Promise<QueryOffsetResponse>;
 } {
-  const { topics, groups, delivery, offsets, state, log } = modules;
+  const { topics, groups, delivery, offsets, lagTimes, state, log } = modules;
   return {
-    getOffset(request) {
+    async getOffset(request) {
       const topic = topics.get(request.topic);
       const progress = state.groups.progressIn(groups.get(request.group), topic.id, '');
       return {
         $typeName: 'ternmq.broker.v1.GetOffsetResponse',
-        queues: progress === undefined ? [] : queueProgressMessages(state, topic, progress),
+        queues:
+          progress === undefined
+            ? []
+            : await queueProgressMessages(state, lagTimes, topic, progress),
       };
     },
 

@@ -12,6 +12,8 @@ import type { GroupCatalog } from '../catalog/group-catalog.ts';
 import type { Delivery } from '../delivery/delivery.ts';
 import type { CommitLog } from '../log/commit-log.ts';
 import { type AssignModules, assignQueues } from './assign-queues.ts';
+import { copyOffsets } from './copy-offsets.ts';
+import { type DeadLetterModules, deadLetterHandlers } from './dead-letters.ts';
 import { type DescribeModules, describeBroker } from './describe-broker.ts';
 import { getMessage } from './get-message.ts';
 import { groupHandlers } from './groups.ts';
@@ -35,6 +37,8 @@ export type ServiceModules = Parameters<typeof topicHandlers>[0] &
   Parameters<typeof send>[1] &
   Parameters<typeof getMessage>[1] &
   Parameters<typeof recallMessage>[1] &
+  Parameters<typeof copyOffsets>[0] &
+  DeadLetterModules &
   Omit<TransactionModules, 'closing'> &
   DescribeModules &
   SubscribeModules &
@@ -50,6 +54,7 @@ export function addBrokerService(
   const topics = topicHandlers(modules);
   const groups = groupHandlers(modules);
   const progress = progressHandlers(modules);
+  const deadLetters = deadLetterHandlers(brokerName, modules);
   const transactions = transactionHandlers(brokerName, { ...modules, closing: server.closing });
   server.add(
     BrokerService,
@@ -65,8 +70,11 @@ export function addBrokerService(
       settle: unary(settle(modules)),
       getOffset: unary(progress.getOffset),
       commitOffset: unary(progress.commitOffset),
+      copyOffsets: unary(copyOffsets(modules)),
       queryOffset: unary(progress.queryOffset),
       assignQueues: assignQueues({ ...modules, closing: server.closing }),
+      listDeadLetters: unary(deadLetters.listDeadLetters),
+      resendDeadLetters: unary(deadLetters.resendDeadLetters),
       getMessage: unary(getMessage(brokerName, modules)),
       recallMessage: unary(recallMessage(brokerName, modules)),
       endTransaction: unary(transactions.endTransaction),
@@ -80,6 +88,7 @@ export function addBrokerService(
       createGroup: unary(groups.createGroup),
       updateGroup: unary(groups.updateGroup),
       deleteGroup: unary(groups.deleteGroup),
+      removeMember: unary(groups.removeMember),
       listGroups: unary(groups.listGroups),
       releaseStopped: unary(groups.releaseStopped),
       describeGroup: unary(groups.describeGroup),

@@ -226,6 +226,7 @@ class Run {
     const waiting = all.filter(([, one]) => one.lease === undefined);
     expect(progress.next).toBe(model.next);
     expect(progress.floor).toBe(model.floor);
+    expect(progress.oldestUnsettled).toBe(Math.min(model.next, ...model.offsets.keys()));
     expect(progress.inFlight).toBe(held.length);
     expect(progress.waitingForRetry).toBe(waiting.length);
 

@@ -82,6 +82,11 @@ export class QueueProgress {
     return this.#next;
   }
 
+  /** The oldest message that is not settled; `next` when all that was delivered is. */
+  get oldestUnsettled(): number {
+    return Math.min(this.#floor, this.#retries?.oldest ?? Infinity);
+  }
+
   /** Messages that consumers have a lease of. */
   get inFlight(): number {
     return (this.#leases?.outstanding ?? 0) + (this.#retries?.leased ?? 0);

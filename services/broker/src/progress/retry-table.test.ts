@@ -26,6 +26,7 @@ test('whatever waits, is leased or goes, the rest is due by time and offset', ()
         } else {
           expect(table.delete(offset)).toBe(model.delete(offset));
         }
+        expect(table.oldest).toBe(Math.min(Infinity, ...model.keys()));
       }
       const waiting = [...model].flatMap(([offset, dueMs]) =>
         dueMs === undefined ? [] : [{ offset, dueMs }],

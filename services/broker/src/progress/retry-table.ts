@@ -72,6 +72,8 @@ export class RetryTable {
   readonly #heap: MutableEntry[] = [];
   /** Offsets whose rows the store lacks or has no longer any use for. */
   readonly #dirty = new Set<number>();
+  /** Lowest offset; NaN when it must be looked for. */
+  #oldest = Infinity;
   /** No lease ends before this time; it may be too early when leases have gone or were extended. */
   earliestDeadlineMs = Infinity;
 
@@ -98,6 +100,15 @@ export class RetryTable {
   /** When the first message is due, in milliseconds since the Unix epoch; Infinity when none waits. */
   get nextDueMs(): number {
     return this.#heap[0]?.dueMs ?? Infinity;
+  }
+
+  /** Lowest offset of a message; Infinity when there is none. */
+  get oldest(): number {
+    if (Number.isNaN(this.#oldest)) {
+      this.#oldest = Infinity;
+      for (const offset of this.#entries.keys()) this.#oldest = Math.min(this.#oldest, offset);
+    }
+    return this.#oldest;
   }
 
   /** The message at an offset. */
@@ -152,6 +163,7 @@ export class RetryTable {
     if (entry === undefined) {
       entry = { offset, attempt, leaseId, dueMs, lease: undefined, heapIndex: -1 };
       this.#entries.set(offset, entry);
+      this.#oldest = Math.min(this.#oldest, offset);
     } else if (entry.heapIndex >= 0) {
       this.#removeFromHeap(entry);
     }
@@ -183,6 +195,7 @@ export class RetryTable {
     if (entry === undefined) return false;
     if (entry.heapIndex >= 0) this.#removeFromHeap(entry);
     this.#entries.delete(offset);
+    if (offset === this.#oldest) this.#oldest = Number.NaN;
     this.#dirty.add(offset);
     return true;
   }

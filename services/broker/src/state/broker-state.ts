@@ -5,20 +5,25 @@
 // The tables live in memory, but for the chunks of the queue index. What has changed is written to the store
 // in batches, each together with the position it holds up to (state-writer.ts).
 
-import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
+import { fromBinary } from '@bufbuild/protobuf';
 import { TransactionState } from '@ternmq/proto/gen/ternmq/broker/v1/broker_pb';
-import {
-  type ProgressStarted,
-  ProgressStartedSchema,
-  type StateRecord,
-  type TransactionEnded,
+import type {
+  ProgressStarted,
+  StateRecord,
+  TransactionEnded,
 } from '@ternmq/proto/gen/ternmq/log/v1/log_pb';
 import { OriginSchema } from '@ternmq/proto/gen/ternmq/message/v1/message_pb';
 import { assert } from '@ternmq/runtime';
 import type { QueueProgress } from '../progress/queue-progress.ts';
 import { applyLeased, applySettled } from './apply-progress.ts';
 import { ChunkCache } from './chunk-cache.ts';
-import { encodeGroup, GroupTable, queueProgress, type TopicProgress } from './groups.ts';
+import {
+  encodeGroup,
+  encodeProgress,
+  GroupTable,
+  queueProgress,
+  type TopicProgress,
+} from './groups.ts';
 import { HELD_TOPIC, HeldTable } from './held-table.ts';
 import {
   chunkKey,
@@ -43,6 +48,8 @@ import {
   entryTagHash,
   type Queue,
 } from './queue.ts';
+import { collectFullChunks, collectQueue, type StoredChunk } from './queue-rows.ts';
+import { ResentTable } from './resent-table.ts';
 import type { Batch, StateStore } from './store.ts';
 import { encodeTopic, type Topic, TopicTable } from './topics.ts';
 import { TransactionTable } from './transaction-table.ts';
@@ -51,13 +58,6 @@ import { TransactionTable } from './transaction-table.ts';
 const IDLE_ROUNDS = 8;
 
 const GONE = { position: 0, length: 0, tagHash: 0 } as const;
-
-/** A full chunk that a batch carries. */
-interface StoredChunk {
-  readonly queue: Queue;
-  readonly chunk: number;
-  readonly entries: Uint32Array;
-}
 
 /** A batch for the store, with what to do when it is committed. */
 export interface CollectedBatch extends Batch {
@@ -73,6 +73,7 @@ export class BrokerState {
   readonly groups = new GroupTable();
   readonly held = new HeldTable();
   readonly transactions = new TransactionTable();
+  readonly resent = new ResentTable();
   readonly #store: StateStore;
   /** Time of the newest record; new ones are never older. */
   lastTimeMs = 0;
@@ -176,6 +177,7 @@ export class BrokerState {
       this.#setRow(chunkKey(queue.topicId, queue.queueId, chunk), undefined);
     }
     queue.begin = begin;
+    this.resent.trim(queue, keptChunk);
     this.#dirtyQueues.add(queue);
   }
 
@@ -266,13 +268,16 @@ export class BrokerState {
     }
   }
 
-  /** A moved message is removed where it was, by the same record that stores it where it is. */
+  /** A moved message is removed where it was, or marked as sent again, by the same record that stores it where it is. */
   applyOrigin(field: Buffer): void {
     const ORIGIN_TAG_AND_LENGTH = 5;
     const origin = fromBinary(OriginSchema, field.subarray(ORIGIN_TAG_AND_LENGTH));
-    const progress = this.groups.findProgress(origin.progressId);
-    if (progress === undefined) return;
-    this.changeQueue(progress, origin.queueId).remove(Number(origin.offset));
+    const { topicId, queueId, progressId } = origin;
+    const offset = Number(origin.offset);
+    const letters = this.topics.findById(topicId)?.queues[queueId];
+    if (progressId === 0 && letters !== undefined) this.resent.add(letters, offset);
+    const progress = this.groups.findProgress(progressId);
+    if (progress !== undefined) this.changeQueue(progress, queueId).remove(offset);
   }
 
   /** A progress's part for one queue, which the caller is about to change. */
@@ -312,7 +317,19 @@ export class BrokerState {
         return;
       }
       case 'progressStarted':
-        this.#startProgress(change.value);
+        this.#startProgress(change.value, Number(record.timeMs));
+        return;
+      case 'progressEnded':
+        for (const id of change.value.progressIds) {
+          const progress = this.groups.end(id);
+          if (progress !== undefined) this.#forgetProgress(progress);
+        }
+        return;
+      case 'membersSeen':
+        for (const id of change.value.progressIds) {
+          const progress = this.groups.findProgress(id);
+          if (progress !== undefined) this.#seen(progress, Number(record.timeMs));
+        }
         return;
       case 'leased':
         applyLeased(this, change.value, position);
@@ -400,15 +417,17 @@ export class BrokerState {
     for (let i = 0; i < ended.messages; i++) this.heldDone(ended.first + i);
   }
 
-  #startProgress(started: ProgressStarted): void {
+  /** A progress is used: its member is connected. */
+  #seen(progress: TopicProgress, timeMs: number): void {
+    if (progress.consumerId !== '') progress.seenMs = timeMs;
+    this.#setRow(idKey(Table.PROGRESS, progress.id), encodeProgress(progress));
+  }
+
+  #startProgress(started: ProgressStarted, timeMs: number): void {
     const { progressId, groupId, topicId, consumerId, offsets } = started;
-    const progress = this.groups.start(progressId, groupId, topicId, consumerId);
+    const progress = this.groups.start(progressId, groupId, topicId, consumerId, 0);
     if (progress === undefined) return;
-    const row = create(ProgressStartedSchema, { progressId, groupId, topicId, consumerId });
-    this.#setRow(
-      idKey(Table.PROGRESS, progressId),
-      Buffer.from(toBinary(ProgressStartedSchema, row)),
-    );
+    this.#seen(progress, timeMs);
     for (const { queueId, offset } of offsets) {
       if (offset > 0n) this.changeQueue(progress, queueId).set(Number(offset));
     }
@@ -424,6 +443,7 @@ export class BrokerState {
       this.#dirtyQueues.delete(queue);
       this.#openQueues.delete(queue);
       this.relocating.delete(queue);
+      this.resent.trim(queue, Number.POSITIVE_INFINITY);
       for (const offset of queue.relocated?.keys() ?? []) {
         this.#setRow(relocatedKey(topicId, queue.queueId, offset), undefined);
       }
@@ -484,7 +504,8 @@ export class BrokerState {
         this.#openQueues.size >
         0 ||
       this.held.dirty ||
-      this.transactions.dirty
+      this.transactions.dirty ||
+      this.resent.dirty
     );
   }
 
@@ -500,7 +521,10 @@ export class BrokerState {
       else puts.push({ key: bytes, value });
     }
     this.#rows.clear();
-    for (const queue of this.#dirtyQueues) this.#collectQueue(queue, puts, stored);
+    for (const queue of this.#dirtyQueues) {
+      collectQueue(queue, puts, stored);
+      this.#openQueues.set(queue, this.#round);
+    }
     this.#dirtyQueues.clear();
     for (const [progress, queueIds] of this.#dirtyProgress) {
       for (const queueId of queueIds) collectProgress(progress, queueId, puts, removes);
@@ -514,6 +538,7 @@ export class BrokerState {
     this.#dirtySegments.clear();
     this.held.collect(puts, removes);
     this.transactions.collect(puts, removes);
+    this.resent.collect(puts, removes);
     this.#removeDoomed(removes);
     puts.push({ key: META_KEY, value: encodeMeta(this, meta) });
     return {
@@ -525,29 +550,6 @@ export class BrokerState {
         this.#forgetIdle();
       },
     };
-  }
-
-  #collectQueue(queue: Queue, puts: CollectedBatch['puts'], stored: StoredChunk[]): void {
-    const { topicId, queueId } = queue;
-    queue.dirty = false;
-    puts.push({ key: queueKey(Table.QUEUES, topicId, queueId), value: queue.encode() });
-    queue.forEachUnstoredChunk((chunk, entries, count) => {
-      const bytes = Buffer.from(entries.buffer, entries.byteOffset, count * ENTRY_WORDS * 4);
-      // The open chunk goes on growing while the batch waits for the log: its bytes are copied.
-      const full = count === CHUNK_ENTRIES;
-      puts.push({
-        key: chunkKey(topicId, queueId, chunk),
-        value: full ? bytes : Buffer.from(bytes),
-      });
-      if (full) stored.push({ queue, chunk, entries });
-    });
-    for (const producerId of queue.dirtyProducers ?? []) {
-      const producer = queue.producers?.get(producerId);
-      if (producer === undefined) continue;
-      puts.push({ key: producerKey(topicId, queueId, producerId), value: producer.encode() });
-    }
-    queue.dirtyProducers = undefined;
-    this.#openQueues.set(queue, this.#round);
   }
 
   /** Removes a part of the index of deleted topics; the rest follows with the next batches. */
@@ -578,14 +580,7 @@ export class BrokerState {
   spillChunks(): CollectedBatch {
     const puts: CollectedBatch['puts'] = [];
     const stored: StoredChunk[] = [];
-    for (const queue of this.#dirtyQueues) {
-      queue.forEachUnstoredChunk((chunk, entries, count) => {
-        if (count < CHUNK_ENTRIES) return;
-        const value = Buffer.from(entries.buffer, entries.byteOffset, entries.byteLength);
-        puts.push({ key: chunkKey(queue.topicId, queue.queueId, chunk), value });
-        stored.push({ queue, chunk, entries });
-      });
-    }
+    for (const queue of this.#dirtyQueues) collectFullChunks(queue, puts, stored);
     return {
       puts,
       removes: [],

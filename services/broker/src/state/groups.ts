@@ -5,8 +5,20 @@ import {
   ExhaustedAction,
   type Group as GroupMessage,
   GroupSchema,
+  type GroupSettings as GroupSettingsMessage,
 } from '@ternmq/proto/gen/ternmq/broker/v1/broker_pb';
+import { ProgressStartedSchema } from '@ternmq/proto/gen/ternmq/log/v1/log_pb';
 import { QueueProgress } from '../progress/queue-progress.ts';
+
+/** Pauses between deliveries that grow by a factor; zeros stand for the defaults. */
+export interface RetryBackoff {
+  /** Pause before the second delivery, in milliseconds. */
+  readonly initialMs: number;
+  /** How many times longer each pause is than the one before. */
+  readonly multiplier: number;
+  /** Longest pause, in milliseconds. */
+  readonly maxMs: number;
+}
 
 /** How a group behaves; zeros and empty lists stand for the defaults. */
 export interface GroupSettings {
@@ -20,6 +32,8 @@ export interface GroupSettings {
   readonly ordered: boolean;
   /** After its last delivery a message of an ordered group stays, and holds back its key. */
   readonly stops: boolean;
+  /** Pauses that grow by a factor, instead of a list. */
+  readonly retryBackoff?: RetryBackoff | undefined;
 }
 
 /** How far a group, or one broadcasting member of it, is in a topic. */
@@ -31,7 +45,9 @@ export interface TopicProgress {
   readonly consumerId: string;
   /** By queue id; a queue that nothing happened in yet has none and stands at 0. */
   readonly queues: QueueProgress[];
-  /** The progress was deleted with its group or topic. */
+  /** Of a broadcasting member: when it was last known to be connected, in milliseconds since the Unix epoch. */
+  seenMs: number;
+  /** The progress was deleted, by itself or with its group or topic. */
   deleted: boolean;
 }
 
@@ -95,13 +111,7 @@ export class GroupTable {
 
   /** Creates or changes a group as a record or row says. */
   put(message: GroupMessage): Group {
-    const settings: GroupSettings = {
-      attemptsMax: message.settings?.attemptsMax ?? 0,
-      retryDelaysMs: message.settings?.retryDelaysMs ?? [],
-      leaseMs: message.settings?.leaseMs ?? 0,
-      ordered: message.settings?.ordered ?? false,
-      stops: message.settings?.exhaustedAction === ExhaustedAction.STOP,
-    };
+    const settings = groupSettings(message.settings);
     let group = this.#byId.get(message.groupId);
     if (group === undefined) {
       group = {
@@ -139,12 +149,30 @@ export class GroupTable {
     return removed;
   }
 
+  /** The broadcasting members of a group in a topic. */
+  membersIn(group: Group, topicId: number): TopicProgress[] {
+    return [...group.progress.values()].filter(
+      (one) => one.topicId === topicId && one.consumerId !== '',
+    );
+  }
+
+  /** Ends a progress; returns what it was. */
+  end(id: number): TopicProgress | undefined {
+    const progress = this.#progress.get(id);
+    if (progress === undefined) return undefined;
+    const { groupId, topicId, consumerId } = progress;
+    this.#byId.get(groupId)?.progress.delete(progressKey(topicId, consumerId));
+    this.#forget(progress);
+    return progress;
+  }
+
   /** Starts a progress as a record or row says. */
   start(
     id: number,
     groupId: number,
     topicId: number,
     consumerId: string,
+    seenMs: number,
   ): TopicProgress | undefined {
     const group = this.#byId.get(groupId);
     if (group === undefined) return undefined;
@@ -154,6 +182,7 @@ export class GroupTable {
       topicId,
       consumerId,
       queues: [],
+      seenMs,
       deleted: false,
     };
     group.progress.set(progressKey(topicId, consumerId), progress);
@@ -178,6 +207,17 @@ export function queueProgress(progress: TopicProgress, queueId: number): QueuePr
   return queue;
 }
 
+/** Settings as a message tells them. */
+export function groupSettings(message: GroupSettingsMessage | undefined): GroupSettings {
+  const { attemptsMax = 0, retryDelaysMs = [], leaseMs = 0, retryBackoff } = message ?? {};
+  const ordered = message?.ordered ?? false;
+  const stops = message?.exhaustedAction === ExhaustedAction.STOP;
+  const settings = { attemptsMax, retryDelaysMs, leaseMs, ordered, stops };
+  if (retryBackoff === undefined) return settings;
+  const { initialMs, multiplier, maxMs } = retryBackoff;
+  return { ...settings, retryBackoff: { initialMs, multiplier, maxMs } };
+}
+
 /** A group as the API and the log tell it. */
 export function groupMessage(group: Group): GroupMessage {
   return create(GroupSchema, {
@@ -190,6 +230,9 @@ export function groupMessage(group: Group): GroupMessage {
       leaseMs: group.settings.leaseMs,
       ordered: group.settings.ordered,
       exhaustedAction: group.settings.stops ? ExhaustedAction.STOP : ExhaustedAction.DEAD_LETTER,
+      ...(group.settings.retryBackoff === undefined
+        ? {}
+        : { retryBackoff: group.settings.retryBackoff }),
     },
   });
 }
@@ -202,4 +245,12 @@ export function encodeGroup(group: Group): Buffer {
 /** Reads the row of a group. */
 export function decodeGroup(row: Buffer): GroupMessage {
   return fromBinary(GroupSchema, row);
+}
+
+/** The row of a progress, without what it is in its queues. */
+export function encodeProgress(progress: TopicProgress): Buffer {
+  const { id: progressId, groupId, topicId, consumerId } = progress;
+  const seenMs = BigInt(progress.seenMs);
+  const row = create(ProgressStartedSchema, { progressId, groupId, topicId, consumerId, seenMs });
+  return Buffer.from(toBinary(ProgressStartedSchema, row));
 }

@@ -12,7 +12,7 @@ import {
   storeTimeOf,
   topicIdOf,
 } from './message-record.ts';
-import type { Queue } from './queue.ts';
+import { CHUNK_ENTRIES, type Queue } from './queue.ts';
 
 /** Builds the index of a state that was taken from a snapshot. */
 export class IndexRebuild {
@@ -60,6 +60,7 @@ export class IndexRebuild {
   end(position: number): void {
     for (const [queue, { next, started }] of this.#targets) {
       if (!started) queue.startIndexAt(next);
+      this.#state.resent.trim(queue, Math.floor(queue.begin / CHUNK_ENTRIES));
       while (queue.next < next) {
         this.#state.addMessage(queue, position, 0, 0, 0, queue.lastStoreTimeMs, 0, 0);
       }

@@ -15,6 +15,7 @@
 //   RELOCATED  0x0a  topic id 4, queue id 2, offset 6       position, length and label, three doubles
 //   HELD_DONE  0x0b  chunk 5                                held-table.ts
 //   TRANSACTIONS 0x0c  offset 6                             transaction-table.ts
+//   RESENT     0x0f  topic id 4, queue id 2, chunk 5        resent-table.ts
 //   INDEX      0x10  topic id 4, queue id 2, chunk 5        entries of 16 bytes; see queue.ts
 //
 // All but INDEX, DOOMED and META are small, and are what a snapshot in the log carries.
@@ -34,6 +35,7 @@ export const Table = {
   RELOCATED: 0x0a,
   HELD_DONE: 0x0b,
   TRANSACTIONS: 0x0c,
+  RESENT: 0x0f,
   INDEX: 0x10,
 } as const;
 export type Table = (typeof Table)[keyof typeof Table];
@@ -153,6 +155,18 @@ export function transactionKey(offset: number): Buffer {
   key[0] = Table.TRANSACTIONS;
   key.writeUIntBE(offset, 1, 6);
   return key;
+}
+
+/** Key of a row of RESENT. */
+export function resentKey(topicId: number, queueId: number, chunk: number): Buffer {
+  const key = chunkKey(topicId, queueId, chunk);
+  key[0] = Table.RESENT;
+  return key;
+}
+
+/** The chunk in such a key. */
+export function resentChunkIn(key: Buffer): number {
+  return key.readUIntBE(7, 5);
 }
 
 /** Key of a row of INDEX. */

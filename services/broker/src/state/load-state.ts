@@ -11,6 +11,7 @@ import {
   offsetIn,
   producerIn,
   queueIdIn,
+  resentChunkIn,
   segmentStartIn,
   Table,
   tableEnd,
@@ -46,7 +47,8 @@ export function loadState(
   }
   for (const { value } of source.range(tableStart(Table.PROGRESS), tableEnd(Table.PROGRESS))) {
     const row = fromBinary(ProgressStartedSchema, value);
-    state.groups.start(row.progressId, row.groupId, row.topicId, row.consumerId);
+    const { progressId, groupId, topicId, consumerId, seenMs } = row;
+    state.groups.start(progressId, groupId, topicId, consumerId, Number(seenMs));
   }
   for (const { key, value } of source.range(tableStart(Table.FLOORS), tableEnd(Table.FLOORS))) {
     const progress = state.groups.findProgress(idOf(key));
@@ -86,6 +88,10 @@ export function loadState(
     tableEnd(Table.TRANSACTIONS),
   )) {
     state.transactions.restore(value);
+  }
+  for (const { key, value } of source.range(tableStart(Table.RESENT), tableEnd(Table.RESENT))) {
+    const queue = state.topics.findById(idOf(key))?.queues[queueIdIn(key)];
+    if (queue !== undefined) state.resent.restore(queue, resentChunkIn(key), value);
   }
   for (const { key } of source.range(tableStart(Table.DOOMED), tableEnd(Table.DOOMED))) {
     state.doomed.add(idOf(key));

@@ -33,6 +33,7 @@ const COPIED: readonly Table[] = [
   Table.RELOCATED,
   Table.HELD_DONE,
   Table.TRANSACTIONS,
+  Table.RESENT,
 ];
 
 /** Writes a snapshot of the store into the log; resolves with the position it holds up to when it is durable. */

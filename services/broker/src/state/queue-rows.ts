@@ -1,0 +1,49 @@
+// The rows of a queue: its own, the chunks of its index, and what idempotent producers sent to it.
+
+import { chunkKey, producerKey, queueKey, Table } from './keys.ts';
+import { CHUNK_ENTRIES, ENTRY_WORDS, type Queue } from './queue.ts';
+import type { Batch } from './store.ts';
+
+/** A full chunk that a batch carries. */
+export interface StoredChunk {
+  readonly queue: Queue;
+  readonly chunk: number;
+  readonly entries: Uint32Array;
+}
+
+/**
+ * Adds what has changed of a queue to a batch.
+ *
+ * @param stored gets the full chunks, which the queue may let go when the batch is committed
+ */
+export function collectQueue(queue: Queue, puts: Batch['puts'], stored: StoredChunk[]): void {
+  const { topicId, queueId } = queue;
+  queue.dirty = false;
+  puts.push({ key: queueKey(Table.QUEUES, topicId, queueId), value: queue.encode() });
+  queue.forEachUnstoredChunk((chunk, entries, count) => {
+    const bytes = Buffer.from(entries.buffer, entries.byteOffset, count * ENTRY_WORDS * 4);
+    // The open chunk goes on growing while the batch waits for the log: its bytes are copied.
+    const full = count === CHUNK_ENTRIES;
+    puts.push({
+      key: chunkKey(topicId, queueId, chunk),
+      value: full ? bytes : Buffer.from(bytes),
+    });
+    if (full) stored.push({ queue, chunk, entries });
+  });
+  for (const producerId of queue.dirtyProducers ?? []) {
+    const producer = queue.producers?.get(producerId);
+    if (producer === undefined) continue;
+    puts.push({ key: producerKey(topicId, queueId, producerId), value: producer.encode() });
+  }
+  queue.dirtyProducers = undefined;
+}
+
+/** Adds the full chunks alone that the store lacks. */
+export function collectFullChunks(queue: Queue, puts: Batch['puts'], stored: StoredChunk[]): void {
+  queue.forEachUnstoredChunk((chunk, entries, count) => {
+    if (count < CHUNK_ENTRIES) return;
+    const value = Buffer.from(entries.buffer, entries.byteOffset, entries.byteLength);
+    puts.push({ key: chunkKey(queue.topicId, queue.queueId, chunk), value });
+    stored.push({ queue, chunk, entries });
+  });
+}
