@@ -1,6 +1,7 @@
 import { InvalidArgumentError } from 'commander';
 import { describe, expect, test } from 'vitest';
 import {
+  backoff,
   durations,
   positiveNumber,
   property,
@@ -49,6 +50,20 @@ describe('a reset target', () => {
 
   test.each(['', '+', 'x', '1.5', '--5'])('refuses %j', (text) => {
     expect(() => to(text)).toThrow(/an offset/);
+  });
+});
+
+describe('growing pauses', () => {
+  test.each([
+    ['1s', { initialMs: 1000 }],
+    ['500ms, 1.5', { initialMs: 500, multiplier: 1.5 }],
+    ['1s,2,10m', { initialMs: 1000, multiplier: 2, maxMs: 600_000 }],
+  ])('reads %s', (text, expected) => {
+    expect(backoff(text)).toEqual(expected);
+  });
+
+  test.each(['', '2', '1s,0', '1s,x2', '1s,2,', '1s,2,10m,3'])('refuses %j', (text) => {
+    expect(() => backoff(text)).toThrow(InvalidArgumentError);
   });
 });
 

@@ -1,7 +1,7 @@
 // Values of arguments and flags as people write them.
 
 import { parseBytes, parseDuration } from '@ternmq/runtime';
-import type { ResetTarget, StartPoint } from '@ternmq/sdk';
+import type { ResetTarget, RetryBackoff, StartPoint } from '@ternmq/sdk';
 import { InvalidArgumentError } from 'commander';
 
 const ISO_TIME = /^\d{4}-\d{2}-\d{2}(T\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:?\d{2})?)?$/;
@@ -41,6 +41,19 @@ export function yesOrNo(text: string): boolean {
 /** Reads times separated by commas into milliseconds. */
 export function durations(text: string): number[] {
   return text.split(',').map((part) => duration(part.trim()));
+}
+
+/** Reads growing pauses, `initial[,multiplier[,max]]`. */
+export function backoff(text: string): RetryBackoff {
+  const [initial = '', factor, longest, ...rest] = text.split(',').map((part) => part.trim());
+  if (rest.length > 0) {
+    throw new InvalidArgumentError('It must be initial, multiplier and max, such as 1s,2,10m.');
+  }
+  return {
+    initialMs: duration(initial),
+    ...(factor === undefined ? {} : { multiplier: positiveNumber(factor) }),
+    ...(longest === undefined ? {} : { maxMs: duration(longest) }),
+  };
 }
 
 /** Reads a size into bytes. */

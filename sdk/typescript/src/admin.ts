@@ -3,6 +3,12 @@
 
 import { type CallOptions, CallTime } from './call-time.ts';
 import type { Clock } from './clock.ts';
+import {
+  listDeadLetters,
+  type ResendChoice,
+  type ResendResult,
+  resendDeadLetters,
+} from './dead-letters.ts';
 import { isMqError, MqError, noBroker } from './errors.ts';
 import type { StartPoint } from './message.ts';
 import { mayKeep } from './message-id.ts';
@@ -10,7 +16,9 @@ import { ReceivedMessage } from './received-message.ts';
 import type { Routes } from './routes.ts';
 import type { Channel } from './transport/channel.ts';
 import type { Channels } from './transport/channels.ts';
+import type { DeadLetter } from './transport/dead-letters.ts';
 import {
+  type BroadcastMemberDescription,
   type BrokerDescription,
   brokerDescription,
   type ConsumerDescription,
@@ -43,6 +51,11 @@ const PAGE_SIZE = 1000;
 
 /** Where a group's progress shall be set: a place, an offset, or so many messages from where it is. */
 export type ResetTarget = StartPoint | { readonly shift: number };
+
+/** What copying a group's progress does to one queue. */
+export interface CopyStep extends ResetStep {
+  readonly topic: string;
+}
 
 /** What a reset does to one queue. */
 export interface ResetStep {
@@ -226,6 +239,8 @@ export class Admin {
     groups: GroupDescription[];
     consumers: ConsumerDescription[];
     pullMembers: PullMemberDescription[];
+    /** Broadcasting members that are remembered, connected or not, by topic. */
+    broadcastMembers: BroadcastMemberDescription[];
     progress: ProgressDescription[];
     /** Messages that hold back their ordering keys: at most 1000 of each broker. */
     stopped: StoppedDescription[];
@@ -251,6 +266,16 @@ export class Admin {
           offset: Number(offset),
           attempts,
         })),
+      ),
+      broadcastMembers: found.flatMap(({ member, answer }) =>
+        answer.topics
+          .filter(({ consumerId }) => consumerId !== '')
+          .map(({ topic, consumerId, seenMs }) => ({
+            broker: member.name,
+            topic,
+            consumerId,
+            seenMs: Number(seenMs),
+          })),
       ),
       progress: found.flatMap(({ member, answer }) =>
         answer.topics.flatMap(({ topic, consumerId, queues }) =>
@@ -364,6 +389,76 @@ export class Admin {
       if (offsets.length === 0) continue;
       await channel.unary(broker.commitOffset, { group, topic, offsets }, time);
     }
+  }
+
+  /**
+   * Sets a group to where another one is: it has before it at least what the other one has not settled, and maybe some
+   * that the other one has. Throws GROUP_NOT_FOUND, TOPIC_NOT_FOUND, NO_PROGRESS, SAME_GROUP, and GROUP_IN_USE while the
+   * group that is copied to has consumers.
+   *
+   * @param copy.topic only this topic. Default: all that the group reads
+   * @param copy.dryRun tell what would be done, and do nothing
+   */
+  copyOffsets(
+    copy: { from: string; to: string; topic?: string; dryRun?: boolean },
+    options: CallOptions = {},
+  ): Promise<CopyStep[]> {
+    const { from: fromGroup, to: toGroup, topic = '', dryRun = false } = copy;
+    return this.#onOwners(
+      ['TOPIC_NOT_FOUND', 'GROUP_NOT_FOUND', 'NO_PROGRESS'],
+      options,
+      async ({ channel, name }, time) => {
+        const request = { fromGroup, toGroup, topic, dryRun };
+        const { topics } = await channel.unary(broker.copyOffsets, request, time);
+        return topics.flatMap((one) =>
+          one.queues.map(({ queueId, before, after }) => ({
+            topic: one.topic,
+            broker: name,
+            queueId,
+            before: before === undefined ? undefined : Number(before),
+            after: Number(after),
+          })),
+        );
+      },
+    );
+  }
+
+  /**
+   * Forgets a broadcasting member of a group and its progress; when it comes again it is new.
+   * Throws GROUP_NOT_FOUND, MEMBER_NOT_FOUND, MEMBER_CONNECTED.
+   */
+  async removeMember(group: string, consumerId: string, options: CallOptions = {}): Promise<void> {
+    const missing = ['GROUP_NOT_FOUND', 'MEMBER_NOT_FOUND'];
+    await this.#onOwners(missing, options, async ({ channel }, time) => {
+      await channel.unary(broker.removeMember, { group, consumerId }, time);
+      return [consumerId];
+    });
+  }
+
+  /**
+   * Messages that a group gave up, of all brokers. Throws GROUP_NOT_FOUND.
+   *
+   * @param list.max at most so many. Default: 100
+   * @param list.order which come first. Default: `newest`
+   */
+  async listDeadLetters(
+    list: { group: string; max?: number; order?: 'oldest' | 'newest' },
+    options: CallOptions = {},
+  ): Promise<DeadLetter[]> {
+    const { group, max = 100, order = 'newest' } = list;
+    const time = new CallTime(this.#clock, options);
+    return listDeadLetters(await this.#members(time), { group, max, order }, time);
+  }
+
+  /**
+   * Sends dead letters to the topics again that they come from, where every group gets them as new messages. Each is
+   * sent again once, ever: calling this again is harmless. Throws GROUP_NOT_FOUND, DISK_FULL, INVALID_MESSAGE_ID.
+   *
+   * @param options hold for each of the calls that this is made of, and not for all together
+   */
+  async resendDeadLetters(choice: ResendChoice, options: CallOptions = {}): Promise<ResendResult> {
+    const members = await this.#members(new CallTime(this.#clock, options));
+    return resendDeadLetters(members, choice, options, this.#clock);
   }
 
   /** Transactions of all brokers that are open or ended within the last 24 h; the oldest of each broker first. */

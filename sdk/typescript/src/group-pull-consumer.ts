@@ -22,7 +22,7 @@ const AUTO_COMMIT_MS_MIN = 1000;
 const POLL_MS = 5000;
 
 /** How a member of a group pulls. */
-export interface GroupPullOptions extends PullConsumerOptions {
+export interface GroupPullOptions extends Omit<PullConsumerOptions, 'offsets'> {
   /** How often progress is committed, in milliseconds, at least 1,000; 0: only by `commit`. Default: 5,000. */
   readonly autoCommitMs?: number;
   /** Names the member in its group. Default: host, process and a random part. */

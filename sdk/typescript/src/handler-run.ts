@@ -15,12 +15,18 @@ export type MessageHandler<Value> = (
   },
 ) => Promise<void> | void;
 
-/** Thrown by a handler: deliver the message again after a given time. */
+/** The broker takes no longer delay: 40 days, in milliseconds. */
+const DELAY_MS_MAX = 40 * 24 * 3_600_000;
+
+/** Thrown by a handler: deliver the message again after a given time, whatever the group's back-off is. */
 export class RetryAfter extends Error {
   readonly delayMs: number;
 
-  /** @param delayMs in milliseconds */
+  /** @param delayMs in milliseconds, 0 (at once) to 40 days. Throws RangeError */
   constructor(delayMs: number, message = `deliver again after ${delayMs} ms`) {
+    if (!(delayMs >= 0 && delayMs <= DELAY_MS_MAX)) {
+      throw new RangeError(`a delay of ${delayMs} ms is not within 0 and 40 days`);
+    }
     super(message);
     this.name = 'RetryAfter';
     this.delayMs = delayMs;
@@ -120,7 +126,9 @@ export class HandlerRun<Value> implements AsyncDisposable {
       message.ack();
     } catch (error) {
       const name = error instanceof Error ? error.name : '';
-      if (name === 'RetryAfter') message.retry((error as RetryAfter).delayMs);
+      // To the broker 0 is the group's back-off.
+      if (name === 'RetryAfter')
+        message.retry(Math.max(1, Math.ceil((error as RetryAfter).delayMs)));
       else if (name === 'Reject') message.reject((error as Error).message);
       else {
         message.retry();

@@ -1,10 +1,11 @@
 // The public surface of the SDK, and nothing else.
 
-export type { Admin, ResetStep, ResetTarget } from './admin.ts';
+export type { Admin, CopyStep, ResetStep, ResetTarget } from './admin.ts';
 export type { CallOptions } from './call-time.ts';
 export { Client, type ClientOptions } from './client.ts';
 export type { Clock, Timer } from './clock.ts';
 export type { Consumer, ConsumerOptions } from './consumer.ts';
+export type { ResendChoice, ResendResult } from './dead-letters.ts';
 export { DELAY_LEVELS, type DelayLevel } from './delay.ts';
 export type { DeliveredMessage } from './delivered-message.ts';
 export { isMqError, MqError, type MqErrorOptions } from './errors.ts';
@@ -32,6 +33,7 @@ export type {
 export type { MessageStream } from './message-stream.ts';
 export type { OutgoingValue, Producer, ProducerOptions, SendOptions } from './producer.ts';
 export type {
+  OffsetStore,
   PollOptions,
   PullConsumer,
   PullConsumerOptions,
@@ -53,7 +55,9 @@ export type {
 } from './transaction-watch.ts';
 export type { Transaction } from './transactions.ts';
 export type { StrategyName } from './transport/assignment.ts';
+export type { DeadLetter } from './transport/dead-letters.ts';
 export type {
+  BroadcastMemberDescription,
   BrokerDescription,
   ConsumerDescription,
   GroupDescription,
@@ -61,6 +65,7 @@ export type {
   ProgressDescription,
   PullMemberDescription,
   QueueDescription,
+  RetryBackoff,
   StoppedDescription,
   TopicDescription,
   TopicKindName,

@@ -59,11 +59,13 @@ export type SendOutcome =
   | { readonly status: 'stored'; readonly receipt: Receipt }
   | { readonly status: 'failed'; readonly error: Error };
 
-/** Where a moved message was before: a dead letter's origin. */
+/** Where a moved message was before: a dead letter in its topic, or one that was sent again in the dead-letter topic. */
 export interface MessageOrigin {
   readonly topic: string;
   readonly queueId: number;
   readonly offset: number;
+  /** The id that it had there. */
+  readonly messageId: string;
   /** The consumer group that gave it up. */
   readonly group: string;
   /** How often it was delivered. */

@@ -24,12 +24,25 @@ export interface TopicQueue extends QueueId {
   readonly topic: string;
 }
 
+/** Keeps, in the application's hands, how far each queue was read. */
+export interface OffsetStore {
+  /** The offset that `store` was given last for a queue; undefined when it never was. */
+  load(queue: TopicQueue): number | undefined | Promise<number | undefined>;
+  /** Keeps the offset that is to be read next. */
+  store(queue: TopicQueue, offset: number): void | Promise<void>;
+}
+
 /** How a pull consumer reads. */
 export interface PullConsumerOptions {
   /** Which messages, by tag. Default: `*`. */
   readonly tags?: string;
   /** An SQL-92 condition over properties, TAGS and KEYS that the messages meet besides. */
   readonly sql?: string;
+  /**
+   * Where the application itself keeps how far it is: `assignTopic` goes on from there, and `commit()` stores it. So each
+   * member of a broadcast may keep its own progress, without a group.
+   */
+  readonly offsets?: OffsetStore;
 }
 
 interface Position {
@@ -37,6 +50,8 @@ interface Position {
   address: string;
   offset: number;
   paused: boolean;
+  /** What the application's store has. */
+  stored?: number;
 }
 
 /** How many messages to wait for, and how long. */
@@ -60,6 +75,10 @@ export class PullConsumer implements AsyncDisposable {
   readonly #positions = new Map<string, Position>();
   readonly #handles = new Map<string, TopicHandle<unknown>>();
   readonly #closing = new AbortController();
+  /** Topics that are read with their offsets in the application's hands: also the queues that they get later. */
+  readonly #followed = new Map<string, () => void>();
+  /** Those of them whose route has changed. */
+  readonly #grown = new Set<string>();
   #turn = 0;
 
   constructor(
@@ -87,6 +106,7 @@ export class PullConsumer implements AsyncDisposable {
       })),
     );
     this.#positions.clear();
+    for (const topic of this.#followed.keys()) this.#unfollow(topic);
     for (const position of found) this.#positions.set(queueKey(position.queue), position);
   }
 
@@ -105,7 +125,11 @@ export class PullConsumer implements AsyncDisposable {
     this.#positions.delete(queueKey(queue));
   }
 
-  /** Reads all queues that a topic has now, from a place on, beside what is read already. */
+  /**
+   * Reads all queues that a topic has now, from a place on, beside what is read already. With the option `offsets` it
+   * goes on where that says in the queues that it knows; what retention has taken meanwhile is passed over. Queues that
+   * the topic gets later are then read too, from their first message on, within 5 s.
+   */
   async assignTopic<Value>(
     topic: string | TopicHandle<Value>,
     from: StartPoint = 'first',
@@ -124,11 +148,48 @@ export class PullConsumer implements AsyncDisposable {
       for (const { queueId, offset } of offsets) {
         const queue = { topic: name, broker: brokerName, queueId };
         const position = { queue, address, offset: Number(offset), paused: false };
+        await this.#goOn(position, time);
         this.#positions.set(queueKey(queue), position);
         assigned.push(queue);
       }
     }
+    if (this.#options.offsets !== undefined && !this.#followed.has(name)) {
+      const grown = (): void => void this.#grown.add(name);
+      this.#followed.set(name, this.#routes.listen(name, grown));
+      // What came since the queues were asked for.
+      grown();
+    }
     return assigned;
+  }
+
+  /** Moves a position to where the application's store says; it stays when that does not know the queue. */
+  async #goOn(position: Position, time: CallTime): Promise<void> {
+    const kept = await this.#options.offsets?.load(position.queue);
+    if (kept === undefined) return;
+    const begin = await this.#offsetAt(position, 'first', time);
+    const end = await this.#offsetAt(position, 'last', time);
+    // Behind the end: the topic was deleted and created anew.
+    position.offset = kept >= begin && kept <= end ? kept : begin;
+  }
+
+  /** Reads the queues that followed topics have got. */
+  async #takeGrown(time: CallTime): Promise<void> {
+    for (const topic of this.#grown) {
+      for (const { broker: name, queueId, address } of this.#routes.known(topic)?.queues ?? []) {
+        const queue = { topic, broker: name, queueId };
+        if (this.#positions.has(queueKey(queue))) continue;
+        const position = { queue, address, offset: 0, paused: false };
+        await this.#goOn(position, time);
+        if (this.#followed.has(topic)) this.#positions.set(queueKey(queue), position);
+      }
+      this.#grown.delete(topic);
+    }
+  }
+
+  #unfollow(topic: string): void {
+    this.#followed.get(topic)?.();
+    this.#followed.delete(topic);
+    this.#grown.delete(topic);
   }
 
   /** The queues that are read. */
@@ -176,6 +237,7 @@ export class PullConsumer implements AsyncDisposable {
     for (;;) {
       if (closing.aborted) throw closedError('pull consumer');
       if (signal?.aborted) throw abortedError(signal);
+      if (this.#grown.size > 0) await this.#takeGrown(time);
       const active = [...this.#positions.values()].filter(({ paused }) => !paused);
       if (active.length === 0) {
         throw new MqError('NOTHING_ASSIGNED', 'assign queues before polling, or resume some');
@@ -308,8 +370,12 @@ export class PullConsumer implements AsyncDisposable {
     if (position.offset === expected) position.offset = behindBatch;
   }
 
-  /** Keeps the positions of a topic's queues, as progress of a group, on the brokers. */
-  async commit(group: string, options: CallOptions = {}): Promise<void> {
+  /** Keeps the positions of all queues in the application's store. Throws INVALID_OPTION without the option `offsets`. */
+  commit(): Promise<void>;
+  /** Keeps the positions of all queues as progress of a group, on the brokers. */
+  commit(group: string, options?: CallOptions): Promise<void>;
+  async commit(group?: string, options: CallOptions = {}): Promise<void> {
+    if (group === undefined) return this.#store();
     const time = new CallTime(this.#clock, options);
     const commits = new Map<string, { address: string; topic: string; offsets: Position[] }>();
     for (const position of this.#positions.values()) {
@@ -330,6 +396,22 @@ export class PullConsumer implements AsyncDisposable {
       await this.#channels
         .get(address)
         .unary(broker.commitOffset, { group, topic, offsets: list }, time);
+    }
+  }
+
+  async #store(): Promise<void> {
+    const { offsets } = this.#options;
+    if (offsets === undefined) {
+      throw new MqError(
+        'INVALID_OPTION',
+        'say which group to commit for, or make the consumer with the option offsets',
+      );
+    }
+    for (const position of [...this.#positions.values()]) {
+      if (position.stored === position.offset) continue;
+      const { offset } = position;
+      await offsets.store(position.queue, offset);
+      position.stored = offset;
     }
   }
 
@@ -386,6 +468,7 @@ export class PullConsumer implements AsyncDisposable {
 
   /** Stops reading. */
   close(): void {
+    for (const topic of this.#followed.keys()) this.#unfollow(topic);
     this.#closing.abort();
   }
 

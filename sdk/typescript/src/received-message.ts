@@ -129,14 +129,16 @@ export class ReceivedMessage<Value = unknown> {
     return this.#message.bornTimeMs;
   }
 
-  /** Where a dead letter was before; undefined for messages that producers sent. */
+  /** Where a dead letter, or one that was sent again, was before; undefined for messages that producers sent. */
   get origin(): MessageOrigin | undefined {
     if (this.#originEnd === 0) return undefined;
     const origin = { topic: '', queueId: 0, offset: 0, group: '', attempts: 0, reason: '' };
+    let topicId = 0;
     const reader = new FieldReader(this.#slice.bytes, this.#originStart, this.#originEnd);
     while (reader.more) {
       const tag = reader.varint();
       if (tag === 0x0a) origin.topic = reader.text();
+      else if (tag === 0x10) topicId = reader.varint();
       else if (tag === 0x18) origin.queueId = reader.varint();
       else if (tag === 0x20) origin.offset = reader.varint();
       else if (tag === 0x2a) origin.group = reader.text();
@@ -144,7 +146,8 @@ export class ReceivedMessage<Value = unknown> {
       else if (tag === 0x42) origin.reason = reader.text();
       else reader.skip(tag);
     }
-    return origin;
+    const { queueId, offset } = origin;
+    return { ...origin, messageId: messageId(this.broker, topicId, queueId, offset) };
   }
 
   get #message(): Decoded {

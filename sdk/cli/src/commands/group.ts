@@ -2,20 +2,24 @@
 
 import { systemClock } from '@ternmq/runtime';
 import type {
+  BroadcastMemberDescription,
   GroupDescription,
   GroupSettings,
   ProgressDescription,
   PullMemberDescription,
   ResetTarget,
+  RetryBackoff,
   StoppedDescription,
 } from '@ternmq/sdk';
 import { type Command, Option } from 'commander';
-import { duration, durations, resetTarget, wholeNumber, yesOrNo } from '../arguments.ts';
+import { backoff, duration, durations, resetTarget, wholeNumber, yesOrNo } from '../arguments.ts';
 import { addClientCommand, type ClientCall } from '../client-command.ts';
 import { confirmLoss } from '../confirm.ts';
 import { UsageError } from '../exit-code.ts';
 import { spanText, timeText } from '../format.ts';
 import { jsonLine, print, table } from '../output.ts';
+import { copyCommand } from './group/copy.ts';
+import { deadLetterCommands } from './group/dead-letters.ts';
 
 interface ResetFlags {
   readonly topic: string;
@@ -26,6 +30,7 @@ interface ResetFlags {
 interface SettingFlags {
   readonly attempts?: number;
   readonly retryDelays?: number[];
+  readonly retryBackoff?: RetryBackoff;
   readonly lease?: number;
   readonly ordered?: boolean;
   readonly exhausted?: 'dead-letter' | 'stop';
@@ -68,7 +73,7 @@ export function groupCommand(command: Command): void {
     command,
     {
       usage: 'lag <group>',
-      summary: 'show how many messages a group has before it, in each queue',
+      summary: 'show how many messages a group has before it, in each queue, and for how long',
       examples: ['tern group lag billing', 'tern group lag billing --topic orders -o json'],
     },
     (lag) => lag.option('--topic <topic>', 'Only this topic'),
@@ -111,7 +116,10 @@ export function groupCommand(command: Command): void {
     {
       usage: 'update <group>',
       summary: 'change a group; what is not given stays as it is',
-      examples: ['tern group update billing --attempts 5 --retry-delays 1s,10s,1m --lease 30s'],
+      examples: [
+        'tern group update billing --attempts 5 --retry-delays 1s,10s,1m --lease 30s',
+        'tern group update billing --retry-backoff 500ms,2,10m',
+      ],
     },
     addSettingFlags,
     updateGroup,
@@ -137,6 +145,22 @@ export function groupCommand(command: Command): void {
         )
         .option('--dry-run', 'Show what would be done, and do nothing'),
     resetGroup,
+  );
+  copyCommand(command);
+  deadLetterCommands(command);
+  addClientCommand(
+    command,
+    {
+      usage: 'forget <group> <consumer-id>',
+      summary: 'forget a broadcasting member that will not come back, with its progress',
+      examples: ['tern group forget price-caches cache-7'],
+    },
+    () => {},
+    async ({ client, args: [group = '', consumerId = ''], format, options }) => {
+      await client.admin.removeMember(group, consumerId, options);
+      if (format === 'json') await print(jsonLine({ group, forgot: consumerId }));
+      else process.stderr.write(`forgot ${consumerId} of group ${group}\n`);
+    },
   );
   addClientCommand(
     command,
@@ -167,13 +191,9 @@ async function showGroup({
   format,
   options,
 }: ClientCall<object>): Promise<void> {
-  const { groups, consumers, pullMembers, progress, stopped } = await client.admin.describeGroup(
-    group,
-    options,
-  );
-  if (format === 'json') {
-    return print(jsonLine({ name: group, groups, consumers, pullMembers, progress, stopped }));
-  }
+  const described = await client.admin.describeGroup(group, options);
+  if (format === 'json') return print(jsonLine({ name: group, ...described }));
+  const { groups, consumers, pullMembers, broadcastMembers, progress, stopped } = described;
   const consumerTable = table(consumers, [
     { title: 'consumer', value: ({ consumerId }) => consumerId },
     { title: 'address', value: ({ address }) => address },
@@ -186,6 +206,7 @@ async function showGroup({
     },
   ]);
   const parts = [groupTable(groups), consumerTable, progressTable(progress)];
+  if (broadcastMembers.length > 0) parts.splice(2, 0, broadcastTable(broadcastMembers));
   if (pullMembers.length > 0) parts.splice(2, 0, pullMemberTable(pullMembers));
   if (stopped.length > 0) parts.push(stoppedTable(stopped));
   await print(parts.join('\n'));
@@ -201,9 +222,11 @@ async function showLag({
   const { progress } = await client.admin.describeGroup(group, options);
   const queues = progress.filter((one) => topic === undefined || one.topic === topic);
   const lag = queues.reduce((sum, one) => sum + one.lag, 0);
-  if (format === 'json') return print(jsonLine({ group, lag, queues }));
+  const lagMs = Math.max(0, ...queues.map((one) => one.lagMs));
+  if (format === 'json') return print(jsonLine({ group, lag, lagMs, queues }));
   await print(progressTable(queues));
-  process.stderr.write(`${lag} in all\n`);
+  const oldest = lag === 0 ? '' : `, the oldest ${spanText(lagMs)} old`;
+  process.stderr.write(`${lag} in all${oldest}\n`);
 }
 
 function addSettingFlags(command: Command): void {
@@ -214,6 +237,11 @@ function addSettingFlags(command: Command): void {
       wholeNumber(1, 1000),
     )
     .option('--retry-delays <time,…>', 'Pauses before the second, third, … delivery', durations)
+    .option(
+      '--retry-backoff <initial,multiplier,max>',
+      'Pauses that grow instead: the first, by which factor [2], the longest [2h]',
+      backoff,
+    )
     .option('--lease <time>', 'How long a delivered message may stay unsettled', duration)
     .option(
       '--ordered [true|false]',
@@ -229,10 +257,11 @@ function addSettingFlags(command: Command): void {
 }
 
 function settingsOf(flags: SettingFlags): GroupSettings {
-  const { attempts, retryDelays, lease, ordered, exhausted } = flags;
+  const { attempts, retryDelays, retryBackoff, lease, ordered, exhausted } = flags;
   return {
     ...(attempts === undefined ? {} : { attemptsMax: attempts }),
     ...(retryDelays === undefined ? {} : { retryDelaysMs: retryDelays }),
+    ...(retryBackoff === undefined ? {} : { retryBackoff }),
     ...(lease === undefined ? {} : { leaseMs: lease }),
     ...(ordered === undefined ? {} : { ordered }),
     ...(exhausted === undefined ? {} : { exhausted: exhausted === 'stop' ? 'stop' : 'deadLetter' }),
@@ -272,9 +301,8 @@ async function updateGroup({
 }: ClientCall<SettingFlags>): Promise<void> {
   const settings = settingsOf(flags);
   if (Object.keys(settings).length === 0) {
-    throw new UsageError(
-      'say what to change: --attempts, --retry-delays, --lease, --ordered or --exhausted',
-    );
+    const known = '--attempts, --retry-delays, --retry-backoff, --lease, --ordered or --exhausted';
+    throw new UsageError(`say what to change: ${known}`);
   }
   const groups = await client.admin.updateGroup(group, settings, options);
   await print(format === 'json' ? jsonLine(groups) : groupTable(groups));
@@ -308,7 +336,7 @@ function groupTable(groups: readonly GroupDescription[]): string {
     { title: 'lease', value: ({ settings }) => spanText(settings.leaseMs) },
     {
       title: 'retry delays',
-      value: ({ settings }) => settings.retryDelaysMs.map(spanText).join(',') || 'default',
+      value: ({ settings }) => pausesText(settings),
     },
     {
       title: 'ordered',
@@ -326,6 +354,22 @@ function stoppedTable(stopped: readonly StoppedDescription[]): string {
     { title: 'queue', value: ({ queueId }) => queueId },
     { title: 'offset', value: ({ offset }) => offset },
     { title: 'deliveries', value: ({ attempts }) => attempts },
+  ]);
+}
+
+function pausesText({ retryDelaysMs, retryBackoff }: GroupDescription['settings']): string {
+  if (retryBackoff === undefined) return retryDelaysMs.map(spanText).join(',') || 'default';
+  const { initialMs, multiplier, maxMs } = retryBackoff;
+  const longest = maxMs ? ` up to ${spanText(maxMs)}` : '';
+  return `${spanText(initialMs)} times ${multiplier || 2}${longest}`;
+}
+
+function broadcastTable(members: readonly BroadcastMemberDescription[]): string {
+  return table(members, [
+    { title: 'broadcasts', value: ({ topic }) => topic },
+    { title: 'consumer', value: ({ consumerId }) => consumerId },
+    { title: 'broker', value: ({ broker }) => broker },
+    { title: 'last seen', value: ({ seenMs }) => timeText(seenMs) },
   ]);
 }
 
@@ -351,5 +395,6 @@ function progressTable(progress: readonly ProgressDescription[]): string {
     { title: 'in flight', value: ({ inFlight }) => inFlight },
     { title: 'retrying', value: ({ waitingForRetry }) => waitingForRetry },
     { title: 'lag', value: ({ lag }) => lag },
+    { title: 'oldest', value: ({ lag, lagMs }) => (lag === 0 ? '-' : spanText(lagMs)) },
   ]);
 }

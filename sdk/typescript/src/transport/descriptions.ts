@@ -1,6 +1,7 @@
 // What operators see, as plain objects: numbers instead of bigints, names instead of codes.
 
 import {
+  type RetryBackoff as BackoffMessage,
   type ConsumerDescription as ConsumerMessage,
   type DescribeBrokerResponse,
   ExhaustedAction,
@@ -65,6 +66,16 @@ export interface QueueDescription {
   readonly lastStoreTimeMs: number;
 }
 
+/** Pauses between deliveries that grow by a factor. */
+export interface RetryBackoff {
+  /** Pause before the second delivery, in milliseconds. */
+  readonly initialMs: number;
+  /** How many times longer each pause is than the one before, 1 to 100. Default: 2. */
+  readonly multiplier?: number;
+  /** Longest pause, in milliseconds. Default: 2 h. */
+  readonly maxMs?: number;
+}
+
 /** Settings of a consumer group; what is absent takes the default, or keeps its value in a change. */
 export interface GroupSettings {
   /** Deliveries of a message before it moves to the dead-letter topic. */
@@ -80,6 +91,8 @@ export interface GroupSettings {
    * key goes on; `stop`: it stays and holds its key back until `releaseStopped`.
    */
   readonly exhausted?: 'deadLetter' | 'stop';
+  /** Pauses that grow by a factor, instead of `retryDelaysMs`. */
+  readonly retryBackoff?: RetryBackoff | undefined;
 }
 
 /** A message that holds back its ordering key. */
@@ -96,6 +109,7 @@ export interface StoppedDescription {
 export interface GroupDescription {
   readonly name: string;
   readonly broker: string;
+  /** Zeros, an empty list and no back-off stand for the defaults. */
   readonly settings: Required<GroupSettings>;
   readonly createdMs: number;
 }
@@ -113,7 +127,19 @@ export interface ProgressDescription {
   readonly endOffset: number;
   readonly inFlight: number;
   readonly waitingForRetry: number;
+  /** Messages that are not settled. */
   readonly lag: number;
+  /** How long ago the oldest one of them was stored, in milliseconds; 0 when there is none. */
+  readonly lagMs: number;
+}
+
+/** A broadcasting member of a group, connected or not. */
+export interface BroadcastMemberDescription {
+  readonly broker: string;
+  readonly topic: string;
+  readonly consumerId: string;
+  /** When it was last known to be connected, exact to an hour, in milliseconds since 1970 UTC. */
+  readonly seenMs: number;
 }
 
 /** A consumer that is connected. */
@@ -244,9 +270,16 @@ export function groupOf(broker: string, group: Group): GroupDescription {
       leaseMs: group.settings?.leaseMs ?? 0,
       ordered: group.settings?.ordered ?? false,
       exhausted: group.settings?.exhaustedAction === ExhaustedAction.STOP ? 'stop' : 'deadLetter',
+      retryBackoff: backoffOf(group.settings?.retryBackoff),
     },
     createdMs: Number(group.createdMs),
   };
+}
+
+function backoffOf(backoff: BackoffMessage | undefined): RetryBackoff | undefined {
+  if (backoff === undefined) return undefined;
+  const { initialMs, multiplier, maxMs } = backoff;
+  return { initialMs, multiplier, maxMs };
 }
 
 /** Describes progress. */
@@ -268,6 +301,7 @@ export function progressOf(
     inFlight: Number(message.inFlight),
     waitingForRetry: Number(message.waitingForRetry),
     lag: Number(message.lag),
+    lagMs: Number(message.lagMs),
   };
 }
 
@@ -337,14 +371,18 @@ export function groupSettings(settings: GroupSettings): {
   leaseMs: number;
   ordered?: boolean;
   exhaustedAction: ExhaustedAction;
+  retryBackoff?: { initialMs: number; multiplier: number; maxMs: number };
 } {
-  const { ordered, exhausted } = settings;
+  const { ordered, exhausted, retryBackoff } = settings;
   return {
     attemptsMax: settings.attemptsMax ?? 0,
     retryDelaysMs: [...(settings.retryDelaysMs ?? [])],
     leaseMs: settings.leaseMs ?? 0,
     ...(ordered === undefined ? {} : { ordered }),
     exhaustedAction: exhausted === undefined ? ExhaustedAction.UNSPECIFIED : ACTIONS[exhausted],
+    ...(retryBackoff === undefined
+      ? {}
+      : { retryBackoff: { multiplier: 0, maxMs: 0, ...retryBackoff } }),
   };
 }
 

@@ -7,6 +7,7 @@ import { StoredMessageSchema } from '@ternmq/proto/gen/ternmq/message/v1/message
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { isMqError } from '../errors.ts';
+import { messageId } from '../message-id.ts';
 import { ReceivedMessage } from '../received-message.ts';
 import { readDelivery, readPull } from './delivery.ts';
 import { recordPlace } from './record-place.ts';
@@ -38,8 +39,9 @@ const stored = fc.record({
   origin: fc.option(
     fc.record({
       topic: text,
-      queueId: uint32,
-      offset: safe,
+      topicId: uint32,
+      queueId: fc.nat(0xffff),
+      offset: fc.nat(2 ** 48 - 1),
       group: text,
       attempts: uint32,
       reason: text,
@@ -73,7 +75,9 @@ function expectSame(message: ReceivedMessage, one: Stored): void {
   expect(message).toMatchObject({ topicId, queueId, offset, storeTimeMs });
   expect(message).toMatchObject({ tag, keys, orderingKey, bornTimeMs });
   expect(Object.entries(message.properties).sort()).toEqual(Object.entries(one.properties).sort());
-  expect(message.origin).toEqual(one.origin);
+  const { topicId: originTopicId = 0, ...origin } = one.origin ?? { queueId: 0, offset: 0 };
+  const id = messageId('b', originTopicId, origin.queueId, origin.offset);
+  expect(message.origin).toEqual(one.origin && { ...origin, messageId: id });
 }
 
 describe('a delivery', () => {
