@@ -332,6 +332,71 @@ describe('tern topic, group and cluster', () => {
     expect((await tern('group', 'show', 'readers')).code).toBe(4);
   });
 
+  test('dead letters are listed and sent again, a group is copied, and a member is forgotten', async () => {
+    await using client = new Client({ nameservers: places.nameserver });
+    await client.admin.createTopic('mixed', { queues: 1 });
+    for (const body of ['a', 'b', 'c']) await client.producer().send('mixed', { body });
+    const consumer = client.consumer('sorters', { from: 'first' }).subscribe('mixed');
+    const [a, b] = await consumer.receive({ max: 3 });
+    for (const message of [a, b]) message?.reject('neither');
+    interface Letter {
+      readonly messageId: string;
+      readonly origin: { readonly offset: number; readonly reason: string };
+    }
+    const letters = async (...flags: string[]): Promise<Letter[]> =>
+      ternJson('group', 'dead-letters', 'sorters', ...flags);
+    await eventually(
+      'the dead letters',
+      async () => {
+        const listed = await client.admin.listDeadLetters({ group: 'sorters' });
+        return listed.length === 2 ? true : undefined;
+      },
+      { withinMs: 5000 },
+    );
+    const [first, second] = await letters('--oldest');
+    expect(await letters('--max', '1')).toEqual([second]);
+    expect(first?.origin.reason).toBe('neither');
+    const table = (await tern('group', 'dead-letters', 'sorters')).stdout;
+    expect(table).toMatch(/^DEAD LETTER +FROM +MESSAGE .* REASON$/m);
+    expect(table).toContain(first?.messageId);
+    const resend = (...flags: string[]): Promise<Ended> =>
+      tern('group', 'resend', 'sorters', ...flags);
+    expect((await resend()).code).toBe(2);
+    expect((await resend('--all', '--max', '1')).code).toBe(2);
+    expect((await resend('--all', '--dry-run')).stderr).toBe('2 would be sent again\n');
+    const one = await resend('--id', first?.messageId ?? '', '-o', 'json');
+    expect(JSON.parse(one.stdout)).toMatchObject({ resent: 1, before: 0, refused: 0 });
+    expect((await resend('--all')).stderr).toBe('1 sent again\n');
+    expect((await resend('--id', first?.messageId ?? '')).stderr).toBe(
+      '0 sent again; 1 were sent again before\n',
+    );
+    expect((await resend('--id', a?.messageId ?? '')).code).toBe(3);
+
+    const lag = await ternJson<{ lag: number; lagMs: number }>('group', 'lag', 'sorters');
+    expect(lag.lag).toBe(3);
+    expect(lag.lagMs).toBeGreaterThan(0);
+    const copied = await ternJson('group', 'copy', 'sorters', 'sorters-2', '--topic', 'mixed');
+    expect(copied).toMatchObject({ dryRun: false, queues: [{ queueId: 0, after: 2 }] });
+    expect((await tern('group', 'copy', 'sorters', 'sorters')).stderr).toContain('SAME_GROUP');
+
+    const run = client
+      .consumer('radio', { mode: 'broadcasting', consumerId: 'listener' })
+      .subscribe('mixed')
+      .run(() => {});
+    await eventually(
+      'the member',
+      async () =>
+        (await tern('group', 'show', 'radio')).stdout.includes('listener') ? true : undefined,
+      { withinMs: 5000 },
+    );
+    await run.close();
+    expect((await tern('group', 'show', 'radio')).stdout).toMatch(
+      /^mixed +listener +broker-a +20/m,
+    );
+    await ternJson('group', 'forget', 'radio', 'listener');
+    expect((await tern('group', 'forget', 'radio', 'listener')).code).toBe(4);
+  });
+
   test('the cluster shows its brokers', async () => {
     const { brokers } = await ternJson<{ brokers: object[] }>('cluster', 'info');
     expect(brokers).toMatchObject([

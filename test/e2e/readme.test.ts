@@ -94,6 +94,17 @@ describe('the README', () => {
     expect(await run('groups')).toMatch(/^workers +broker-a +5 +30s +1s,10s,1m /m);
   });
 
+  test('gives a message up, and sends it again once', async () => {
+    expect(await runProgram('dead-letter')).toBe('scans 2 cannot be read\n');
+    const shown = await run('dead-letters');
+    expect(shown).toMatch(/ 500ms times 2 up to 10m /);
+    expect(shown.match(/not readable/g)).toHaveLength(2);
+  });
+
+  test('broadcasts, with progress on the broker or in the application', async () => {
+    expect(await runProgram('broadcast')).toBe('12.50\n12.50\n');
+  });
+
   test('delays a message and takes it back', async () => {
     expect(await run('delay')).toMatch(/"recalled":"[0-9a-f]{32}"/);
     expect(await runProgram('delay-sdk')).toBe('later\n');
