@@ -217,15 +217,9 @@ export class QueueProgress {
 
   /** Every message that was delivered and is not settled: leased, or waiting for a retry. */
   unsettledOffsets(): number[] {
-    const ranges: UnsettledRange[] = [];
-    for (const lease of this.#leases?.all ?? []) {
-      this.#addOutstanding(ranges, lease, lease.first, lease.end);
-    }
-    const leased = ranges.flatMap(({ first, end }) =>
-      Array.from({ length: end - first }, (_, index) => first + index),
-    );
-    const retries = this.#retries?.rowOffsets() ?? [];
-    return leased.concat(retries.filter((offset) => this.#retries?.find(offset) !== undefined));
+    const offsets: number[] = [];
+    this.forEachUnsettled((offset) => offsets.push(offset));
+    return offsets;
   }
 
   /** Visits every message that was delivered, or passed over, and is not settled. */
