@@ -90,8 +90,6 @@ describe('a broadcasting member', () => {
       async () => ((await members()).length === 3 ? true : undefined),
       within,
     );
-    // The broker notes who was there.
-    await later(0);
     await later(6);
     await visit('daily', 'first', 0);
     expect(await members()).toEqual(['daily', 'gone', 'stays']);

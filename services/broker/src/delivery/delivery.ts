@@ -140,9 +140,9 @@ export class Delivery {
     member: string,
     from: OffsetTarget['target'] | undefined,
   ): Promise<TopicProgress> {
-    const progress = await startProgress({ group, topic, member, from }, this.#starting);
-    if (member !== '') this.#connected.add(progress);
-    return progress;
+    const known = this.#stateLog.state.groups.progressIn(group, topic.id, member);
+    if (known !== undefined && member !== '') this.#connected.add(known);
+    return known ?? startProgress({ group, topic, member, from }, this.#starting);
   }
 
   /**
