@@ -20,6 +20,17 @@ test(
   RUNS * 2000,
 );
 
+test('a stream that breaks soon after a start has the whole grace', async () => {
+  await Life.run([
+    { do: 'pass', ticks: 45 },
+    { do: 'send', queue: 0, count: 1 },
+    { do: 'receive', consumer: 1, max: 1 },
+    { do: 'leave', consumer: 1, clean: false },
+    { do: 'pass', ticks: 5 },
+    { do: 'receive', consumer: 0, max: 1 },
+  ]);
+});
+
 describe('a planted bug is found:', () => {
   const BUGS: Readonly<Record<string, PlantedBug>> = {
     'a delivery is lost': { deliveries: (all) => all.slice(1) },

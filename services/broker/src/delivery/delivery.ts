@@ -78,22 +78,24 @@ export class Delivery {
 
   /** All streams were broken by the restart: their leases get the grace of a broken stream. */
   #watchRestored(): void {
-    for (const progress of this.#stateLog.state.groups.allProgress()) {
-      for (const [queueId, queue] of progress.queues.entries()) {
-        if (queue === undefined || queue.inFlight + queue.waitingForRetry === 0) continue;
-        this.#watch(progress, queueId);
-      }
-    }
-    this.#clock.setTimer(GRACE_MS, () => {
-      for (const [progress, queueIds] of this.#watched) {
-        for (const queueId of queueIds) {
-          const consumers = new Set(queueProgress(progress, queueId).streamingConsumers());
-          for (const consumerId of consumers) {
-            if (!this.#isConnected(progress, consumerId)) this.#free(progress, consumerId, 'retry');
-          }
+    const { groups } = this.#stateLog.state;
+    for (const group of groups.all()) {
+      const restored = new Map<string, TopicProgress[]>();
+      for (const progress of group.progress.values()) {
+        const consumers = new Set<string>();
+        for (const [queueId, queue] of progress.queues.entries()) {
+          if (queue === undefined || queue.inFlight + queue.waitingForRetry === 0) continue;
+          this.#watch(progress, queueId);
+          for (const consumerId of queue.streamingConsumers()) consumers.add(consumerId);
+        }
+        for (const consumerId of consumers) {
+          restored.set(consumerId, [...(restored.get(consumerId) ?? []), progress]);
         }
       }
-    });
+      for (const [consumerId, progress] of restored) {
+        this.streamEnded(group, consumerId, progress, false);
+      }
+    }
   }
 
   #isConnected(progress: TopicProgress, consumerId: string): boolean {
