@@ -125,6 +125,10 @@ describe('the README', () => {
     expect(await run('transactions')).toMatch(/ committed .*"cause":"the card was refused"/s);
   });
 
+  test('finds messages by key', async () => {
+    expect(await run('find')).toMatch(/ order-7 customer-42 {2}bill of order 7\n$/);
+  });
+
   test('shares queues among the members of a group that pull', async () => {
     const lines = ['reads 4 queues', '12 apples', 'leaves 4 queues', ''];
     expect(await runProgram('pull-group')).toBe(lines.join('\n'));

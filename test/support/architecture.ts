@@ -48,6 +48,7 @@ const BROKER_FOLDERS: Readonly<Record<string, readonly string[]>> = {
   timers: ['log', 'progress', 'state', 'catalog', 'delivery', 'held'],
   transactions: ['log', 'progress', 'state', 'catalog', 'delivery', 'held'],
   assignment: ['state'],
+  find: ['log', 'progress', 'state', 'catalog', 'delivery'],
   grpc: [
     'log',
     'progress',
@@ -59,6 +60,7 @@ const BROKER_FOLDERS: Readonly<Record<string, readonly string[]>> = {
     'timers',
     'transactions',
     'assignment',
+    'find',
     '.',
   ],
 };

@@ -291,7 +291,9 @@ export class StateDriver {
     const tag = ['', 'a', 'b'][this.#random.integer(3)] as string;
     const body = this.#random.bytes(1 + this.#random.integer(400));
     const orderingKey = ['', '', 'k', 'l'][this.#random.integer(4)] as string;
-    return Buffer.from(toBinary(MessageSchema, create(MessageSchema, { body, tag, orderingKey })));
+    const keys = [[], [], ['a'], ['b', 'c']][this.#random.integer(4)] as string[];
+    const message = create(MessageSchema, { body, tag, keys, orderingKey });
+    return Buffer.from(toBinary(MessageSchema, message));
   }
 
   #send(): void {
@@ -319,6 +321,7 @@ export class StateDriver {
         producerId,
         sequence,
         NO_HOST,
+        true,
       );
     }
     stateLog.arrived(queue);

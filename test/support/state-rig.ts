@@ -6,6 +6,7 @@ import type { CommitLog } from '../../services/broker/src/log/commit-log.ts';
 import { LOG_DEFAULTS } from '../../services/broker/src/log/log-options.ts';
 import { Retention } from '../../services/broker/src/retention.ts';
 import type { BrokerState } from '../../services/broker/src/state/broker-state.ts';
+import { keyEntries } from '../../services/broker/src/state/key-chunks.ts';
 import { Table, tableEnd, tableStart } from '../../services/broker/src/state/keys.ts';
 import { type OpenedState, openState } from '../../services/broker/src/state/open-state.ts';
 import { CHUNK_ENTRIES, entryKeyHash, type Queue } from '../../services/broker/src/state/queue.ts';
@@ -110,7 +111,7 @@ export class StateRig {
           const keyHash = entryKeyHash(chunk, offset % CHUNK_ENTRIES);
           entries.push([offset, position, length, tagHash, keyHash]);
         }
-        index[`${topic.id}/${queue.queueId}`] = entries;
+        index[`${topic.id}/${queue.queueId}`] = [entries, this.#keys(queue)];
       }
     }
     const timers = this.#timers();
@@ -136,6 +137,20 @@ export class StateRig {
     const { topics, groups, lastTimeMs, logStart } = state;
     const next = [topics.nextId, groups.nextId, groups.nextProgressId];
     return { rows, index, timers, next, lastTimeMs, logStart };
+  }
+
+  /** The keys of a queue's messages: offset and hash of each, as far as the index has them. */
+  #keys(queue: Queue): [number, number][] {
+    const { state } = this;
+    const keys: [number, number][] = [];
+    const begin = state.beginOf(queue);
+    for (let c = Math.floor(begin / CHUNK_ENTRIES); c * CHUNK_ENTRIES < queue.next; c++) {
+      for (const { index, hash } of keyEntries(state.keyChunk(queue, c) ?? Buffer.alloc(0))) {
+        const offset = c * CHUNK_ENTRIES + index;
+        if (offset >= begin && !queue.relocated?.has(offset)) keys.push([offset, hash]);
+      }
+    }
+    return keys;
   }
 
   /** The delayed messages that wait, in the order in which they fall due, and where they lie. */

@@ -12,7 +12,8 @@ import {
 import { isMqError, MqError, noBroker } from './errors.ts';
 import type { StartPoint } from './message.ts';
 import { mayKeep } from './message-id.ts';
-import { ReceivedMessage } from './received-message.ts';
+import { FOUND_MAX, findOn, type MessageQuery } from './message-query.ts';
+import type { ReceivedMessage } from './received-message.ts';
 import type { Routes } from './routes.ts';
 import type { Channel } from './transport/channel.ts';
 import type { Channels } from './transport/channels.ts';
@@ -44,7 +45,7 @@ import {
 } from './transport/descriptions.ts';
 import { broker } from './transport/methods.ts';
 import type { RouteBroker } from './transport/route.ts';
-import { storedMessageBytes } from './transport/stored-message.ts';
+import { receivedOf } from './transport/stored-message.ts';
 import { targetOf } from './transport/subscription-opening.ts';
 
 const PAGE_SIZE = 1000;
@@ -521,14 +522,22 @@ export class Admin {
     for (const { name, channel } of asked) {
       try {
         const { topic, message } = await channel.unary(broker.getMessage, { messageId: id }, time);
-        const bytes = storedMessageBytes(message);
-        const slice = { bytes, start: 0, end: bytes.length };
-        return new ReceivedMessage(slice, { topic, broker: name, attempt: 1 });
+        return receivedOf(message, topic, name);
       } catch (error) {
         failure = error;
       }
     }
     throw failure;
+  }
+
+  /** Messages of a topic by key, store time, or both, of all brokers, the newest first. Throws TOPIC_NOT_FOUND. */
+  async findMessages(wanted: MessageQuery, options: CallOptions = {}): Promise<ReceivedMessage[]> {
+    const { max = FOUND_MAX } = wanted;
+    const found = await this.#onOwners('TOPIC_NOT_FOUND', options, ({ channel, name }, time) =>
+      findOn(channel, name, { ...wanted, max }, time),
+    );
+    found.sort((one, other) => other.storeTimeMs - one.storeTimeMs);
+    return found.slice(0, max);
   }
 
   async #members(time: CallTime): Promise<Member[]> {

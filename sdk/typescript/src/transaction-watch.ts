@@ -3,13 +3,13 @@
 import { type Clock, pause } from './clock.ts';
 import { isMqError } from './errors.ts';
 import type { Events } from './events.ts';
-import { ReceivedMessage } from './received-message.ts';
+import type { ReceivedMessage } from './received-message.ts';
 import type { Routes } from './routes.ts';
 import { endTransaction } from './transactions.ts';
 import type { Channel } from './transport/channel.ts';
 import type { Channels } from './transport/channels.ts';
 import { broker } from './transport/methods.ts';
-import { storedMessageBytes } from './transport/stored-message.ts';
+import { receivedOf } from './transport/stored-message.ts';
 import { type AskedTransaction, committed, rolledBack } from './transport/transaction-messages.ts';
 
 /** Brokers are looked up anew so often, and broken streams opened again. */
@@ -86,11 +86,7 @@ export class TransactionWatch {
 
   async #answer(channel: Channel, asked: AskedTransaction): Promise<void> {
     const { transactionId = '', topic = '', checks = 0, begunMs = 0n } = asked.transaction ?? {};
-    const messages = asked.messages.map((message) => {
-      const bytes = storedMessageBytes(message);
-      const slice = { bytes, start: 0, end: bytes.length };
-      return new ReceivedMessage(slice, { topic, broker: '', attempt: 1 });
-    });
+    const messages = asked.messages.map((message) => receivedOf(message, topic, ''));
     const pending = { transactionId, topic, messages, checks, begunMs: Number(begunMs) };
     try {
       const outcome = await this.#checker(pending);

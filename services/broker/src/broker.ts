@@ -24,6 +24,7 @@ import { LagTimes } from './delivery/lag-times.ts';
 import { OffsetFinder } from './delivery/offsets.ts';
 import { Puller } from './delivery/pull.ts';
 import { DiskGuard } from './disk-guard.ts';
+import { MessageSearch } from './find/message-search.ts';
 import { FrameAppender } from './grpc/append-frame.ts';
 import { ProduceStreams } from './grpc/produce.ts';
 import { addBrokerService } from './grpc/service.ts';
@@ -154,6 +155,13 @@ export class Broker {
       const collector = new Collector({ log, state, logger: part('delivery') });
       const offsets = new OffsetFinder({ log, state });
       const lagTimes = new LagTimes({ stateLog, offsets, clock });
+      const search = new MessageSearch({
+        state,
+        collector,
+        offsets,
+        clock,
+        logger: part('find'),
+      });
       const puller = new Puller({ log, state, collector, clock });
       const deadLetters = new DeadLetters({
         stateLog,
@@ -252,6 +260,7 @@ export class Broker {
         delivery,
         assignments,
         offsets,
+        search,
         puller,
         collector,
         appender,

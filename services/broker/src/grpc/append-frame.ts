@@ -261,7 +261,8 @@ export class FrameAppender {
 
   #appendFrom(queue: Queue, skip: number, bytes: Buffer, bornHost: Buffer): void {
     const { scanner } = this;
-    const { starts, lengths, tagHashes, keyHashes, count, producerId, sequence } = scanner;
+    const { starts, lengths, tagHashes, keyHashes, keyCounts } = scanner;
+    const { count, producerId, sequence } = scanner;
     const { log } = this.#stateLog;
     if (skip === 0) this.baseOffset = queue.next;
     const timeMs = this.#turnTimeMs();
@@ -279,6 +280,7 @@ export class FrameAppender {
           producerId,
           producerId === 0 ? 0 : sequence + i,
           bornHost,
+          (keyCounts[i] as number) > 0,
         );
       }
     } finally {

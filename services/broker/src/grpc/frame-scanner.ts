@@ -94,6 +94,8 @@ export class FrameScanner {
   lengths = new Uint32Array(64);
   tagHashes = new Uint32Array(64);
   keyHashes = new Uint32Array(64);
+  /** How many business keys each has. */
+  keyCounts = new Uint32Array(64);
   /** When the messages may be delivered: a time in ms since the Unix epoch, minus a delay in ms, or 0 for at once. */
   dues = new Float64Array(64);
   /** Messages that have an ordering key, and those that are delayed. */
@@ -193,6 +195,7 @@ export class FrameScanner {
     let bodyBytes = 0;
     let hash = 0;
     let ofKey = 0;
+    let keys = 0;
     let due = 0;
     let properties = 0;
     let propertyBytes = 0;
@@ -232,6 +235,7 @@ export class FrameScanner {
         case 0x1a:
           if (length === 0 || length > KEY_BYTES_MAX) return REFUSALS.key;
           if (!validText(bytes, from, to)) return REFUSALS.key;
+          keys++;
           propertyBytes += length;
           break;
         case 0x22:
@@ -256,7 +260,7 @@ export class FrameScanner {
     if (bodyBytes > BODY_BYTES_MAX) return REFUSALS.bodyTooLarge;
     if (properties > PROPERTIES_MAX || propertyBytes > PROPERTIES_BYTES_MAX)
       return REFUSALS.properties;
-    this.#add(start, end - start, hash, ofKey, due);
+    this.#add(start, end - start, hash, ofKey, keys, due);
     return undefined;
   }
 
@@ -276,12 +280,20 @@ export class FrameScanner {
     return this.#at === to;
   }
 
-  #add(start: number, length: number, hash: number, ofKey: number, due: number): void {
+  #add(
+    start: number,
+    length: number,
+    hash: number,
+    ofKey: number,
+    keys: number,
+    due: number,
+  ): void {
     if (this.count === this.starts.length) {
       this.starts = grown(this.starts);
       this.lengths = grown(this.lengths);
       this.tagHashes = grown(this.tagHashes);
       this.keyHashes = grown(this.keyHashes);
+      this.keyCounts = grown(this.keyCounts);
       const dues = new Float64Array(this.dues.length * 2);
       dues.set(this.dues);
       this.dues = dues;
@@ -290,6 +302,7 @@ export class FrameScanner {
     this.lengths[this.count] = length;
     this.tagHashes[this.count] = hash;
     this.keyHashes[this.count] = ofKey;
+    this.keyCounts[this.count] = keys;
     this.dues[this.count] = due;
     if (ofKey !== 0) this.keyed++;
     if (due !== 0) this.delayed++;

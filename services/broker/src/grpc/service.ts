@@ -15,6 +15,7 @@ import { type AssignModules, assignQueues } from './assign-queues.ts';
 import { copyOffsets } from './copy-offsets.ts';
 import { type DeadLetterModules, deadLetterHandlers } from './dead-letters.ts';
 import { type DescribeModules, describeBroker } from './describe-broker.ts';
+import { findMessages } from './find-messages.ts';
 import { getMessage } from './get-message.ts';
 import { groupHandlers } from './groups.ts';
 import type { ProduceStreams } from './produce.ts';
@@ -36,6 +37,7 @@ export type ServiceModules = Parameters<typeof topicHandlers>[0] &
   Parameters<typeof pull>[0] &
   Parameters<typeof send>[1] &
   Parameters<typeof getMessage>[1] &
+  Parameters<typeof findMessages>[0] &
   Parameters<typeof recallMessage>[1] &
   Parameters<typeof copyOffsets>[0] &
   DeadLetterModules &
@@ -76,6 +78,7 @@ export function addBrokerService(
       listDeadLetters: unary(deadLetters.listDeadLetters),
       resendDeadLetters: unary(deadLetters.resendDeadLetters),
       getMessage: unary(getMessage(brokerName, modules)),
+      findMessages: unary(findMessages(modules)),
       recallMessage: unary(recallMessage(brokerName, modules)),
       endTransaction: unary(transactions.endTransaction),
       watchTransactions: transactions.watchTransactions,
@@ -101,6 +104,7 @@ export function addBrokerService(
       pullStream: { response: true },
       subscribe: { response: true },
       receive: { response: true },
+      findMessages: { response: true },
     },
   );
   return streams;

@@ -59,6 +59,8 @@ export function applyMessage(
     if (trailer === TrailerTag.HELD) {
       state.held.add(offset, dueMs);
       if (dueMs === 0) state.transactions.unclaimed.add(offset);
+    } else {
+      state.addKeys(queue, buffer, messageAt, messageEnd);
     }
   }
   if (trailer === TrailerTag.ORIGIN) state.applyOrigin(buffer.subarray(messageEnd, recordEnd));

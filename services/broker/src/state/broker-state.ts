@@ -6,7 +6,6 @@
 // in batches, each together with the position it holds up to (state-writer.ts).
 
 import { fromBinary } from '@bufbuild/protobuf';
-import { TransactionState } from '@ternmq/proto/gen/ternmq/broker/v1/broker_pb';
 import type {
   ProgressStarted,
   StateRecord,
@@ -16,6 +15,7 @@ import { OriginSchema } from '@ternmq/proto/gen/ternmq/message/v1/message_pb';
 import { assert } from '@ternmq/runtime';
 import type { QueueProgress } from '../progress/queue-progress.ts';
 import { applyLeased, applySettled } from './apply-progress.ts';
+import { applyTransaction } from './apply-transaction.ts';
 import { ChunkCache } from './chunk-cache.ts';
 import {
   encodeGroup,
@@ -25,6 +25,7 @@ import {
   type TopicProgress,
 } from './groups.ts';
 import { HELD_TOPIC, HeldTable } from './held-table.ts';
+import { KeyChunks } from './key-chunks.ts';
 import {
   chunkKey,
   idKey,
@@ -36,6 +37,7 @@ import {
   segmentKey,
   Table,
 } from './keys.ts';
+import { nextKey, type Slice } from './message-tag.ts';
 import { encodeMeta, type StateMeta } from './meta-row.ts';
 import { ProducerSequence } from './producer-sequence.ts';
 import { collectProgress } from './progress-rows.ts';
@@ -48,7 +50,7 @@ import {
   entryTagHash,
   type Queue,
 } from './queue.ts';
-import { collectFullChunks, collectQueue, type StoredChunk } from './queue-rows.ts';
+import { collectQueue, noteStored, type StoredChunk, spillQueue } from './queue-rows.ts';
 import { ResentTable } from './resent-table.ts';
 import type { Batch, StateStore } from './store.ts';
 import { encodeTopic, type Topic, TopicTable } from './topics.ts';
@@ -57,6 +59,7 @@ import { TransactionTable } from './transaction-table.ts';
 /** Rounds of writing without a change after which a queue's open chunk leaves memory. */
 const IDLE_ROUNDS = 8;
 
+const scratch: Slice = { start: 0, end: 0 };
 const GONE = { position: 0, length: 0, tagHash: 0 } as const;
 
 /** A batch for the store, with what to do when it is committed. */
@@ -105,8 +108,6 @@ export class BrokerState {
   changed(queue: Queue): void {
     this.#dirtyQueues.add(queue);
   }
-
-  // ---- reading the index ----
 
   /** The entries of a chunk of the index: at least those below `queue.next`. */
   chunk(queue: Queue, chunk: number): Uint32Array {
@@ -175,13 +176,21 @@ export class BrokerState {
     const keptChunk = Math.floor(begin / CHUNK_ENTRIES);
     for (let chunk = firstChunk; chunk < keptChunk; chunk++) {
       this.#setRow(chunkKey(queue.topicId, queue.queueId, chunk), undefined);
+      this.#setRow(chunkKey(queue.topicId, queue.queueId, chunk, Table.KEYS), undefined);
     }
+    queue.keys?.dropBefore(keptChunk);
     queue.begin = begin;
     this.resent.trim(queue, keptChunk);
     this.#dirtyQueues.add(queue);
   }
 
-  // ---- applying records ----
+  /** The row of KEYS of a chunk; undefined when none of its messages has a key. */
+  keyChunk(queue: Queue, chunk: number): Buffer | undefined {
+    const { topicId, queueId } = queue;
+    return (
+      queue.keys?.find(chunk) ?? this.#store.get(chunkKey(topicId, queueId, chunk, Table.KEYS))
+    );
+  }
 
   /** Adds a message to its queue; `queue.next` is its offset. */
   addMessage(
@@ -217,6 +226,21 @@ export class BrokerState {
       queue.dirtyProducers ??= new Set();
       queue.dirtyProducers.add(producerId);
     }
+  }
+
+  /** Notes the keys of the message that was added last, whose bytes are [at, end). */
+  addKeys(queue: Queue, bytes: Uint8Array, at: number, end: number): void {
+    if (nextKey(bytes, at, end, scratch) < 0) return;
+    const offset = queue.next - 1;
+    queue.keys ??= new KeyChunks();
+    queue.keys.add(
+      Math.floor(offset / CHUNK_ENTRIES),
+      offset % CHUNK_ENTRIES,
+      bytes,
+      at,
+      end,
+      (chunk) => this.keyChunk(queue, chunk),
+    );
   }
 
   /** Is the place of a delayed message known? Not when the state was built from a log that has only its newer copy. */
@@ -369,18 +393,10 @@ export class BrokerState {
         for (const offset of change.value.offsets) this.heldDone(Number(offset));
         return;
       case 'transactionBegun':
-        this.transactions.begun(change.value);
-        return;
-      case 'transactionChecked': {
-        const { firstOffset, nextCheckMs } = change.value;
-        this.transactions.checked(Number(firstOffset), Number(nextCheckMs));
-        return;
-      }
+      case 'transactionChecked':
       case 'transactionEnded':
-        this.#endTransaction(change.value, Number(record.timeMs));
-        return;
       case 'transactionsForgotten':
-        for (const first of change.value.firstOffsets) this.transactions.forget(Number(first));
+        applyTransaction(this, change, Number(record.timeMs));
         return;
       case 'producersExpired':
         this.#expireProducers(new Set(change.value.producerIds.map(Number)));
@@ -408,13 +424,6 @@ export class BrokerState {
     const { queue } = this.held;
     if (queue === undefined) return;
     this.held.restoreOrder((chunk) => this.#findChunk(queue, chunk), this.logStart);
-  }
-
-  /** Rolling back drops the messages; committed ones are released by records of their own. */
-  #endTransaction({ firstOffset, state, cause }: TransactionEnded, timeMs: number): void {
-    const ended = this.transactions.ended(Number(firstOffset), state, cause, timeMs);
-    if (ended?.state !== TransactionState.ROLLED_BACK) return;
-    for (let i = 0; i < ended.messages; i++) this.heldDone(ended.first + i);
   }
 
   /** A progress is used: its member is connected. */
@@ -491,8 +500,6 @@ export class BrokerState {
     this.#dirtySegments.add(segmentStart);
   }
 
-  // ---- writing to the store ----
-
   /** Has anything changed since the last batch? */
   get dirty(): boolean {
     return (
@@ -546,7 +553,7 @@ export class BrokerState {
       removes,
       position: meta.position,
       committed: () => {
-        for (const { queue, chunk, entries } of stored) queue.chunkStored(chunk, entries);
+        noteStored(stored);
         this.#forgetIdle();
       },
     };
@@ -556,13 +563,11 @@ export class BrokerState {
   #removeDoomed(removes: Buffer[]): void {
     const KEYS_MAX = 10_000;
     for (const topicId of this.doomed) {
-      const keys = this.#store.keys(
-        idKey(Table.INDEX, topicId),
-        idKey(Table.INDEX, topicId + 1),
-        KEYS_MAX,
-      );
-      removes.push(...keys);
-      if (keys.length === KEYS_MAX) return;
+      for (const table of [Table.INDEX, Table.KEYS]) {
+        const keys = this.#store.keys(idKey(table, topicId), idKey(table, topicId + 1), KEYS_MAX);
+        removes.push(...keys);
+        if (keys.length === KEYS_MAX) return;
+      }
       this.doomed.delete(topicId);
       removes.push(idKey(Table.DOOMED, topicId));
     }
@@ -580,13 +585,13 @@ export class BrokerState {
   spillChunks(): CollectedBatch {
     const puts: CollectedBatch['puts'] = [];
     const stored: StoredChunk[] = [];
-    for (const queue of this.#dirtyQueues) collectFullChunks(queue, puts, stored);
+    for (const queue of this.#dirtyQueues) spillQueue(queue, puts, stored);
     return {
       puts,
       removes: [],
       position: 0,
       committed() {
-        for (const { queue, chunk, entries } of stored) queue.chunkStored(chunk, entries);
+        noteStored(stored);
       },
     };
   }

@@ -54,6 +54,7 @@ export class IndexRebuild {
     readLabels(buffer, view, messageAt, messageEnd, at + length, this.#labels);
     const { tagHash, keyHash } = this.#labels;
     this.#state.addMessage(queue, position, length, tagHash, keyHash, timeMs, 0, 0);
+    if (!queue.sparse) this.#state.addKeys(queue, buffer, messageAt, messageEnd);
   }
 
   /** The log has been read up to the snapshot. */

@@ -17,8 +17,9 @@
 //   TRANSACTIONS 0x0c  offset 6                             transaction-table.ts
 //   RESENT     0x0f  topic id 4, queue id 2, chunk 5        resent-table.ts
 //   INDEX      0x10  topic id 4, queue id 2, chunk 5        entries of 16 bytes; see queue.ts
+//   KEYS       0x11  topic id 4, queue id 2, chunk 5        key-chunks.ts
 //
-// All but INDEX, DOOMED and META are small, and are what a snapshot in the log carries.
+// All but INDEX, KEYS, DOOMED and META are small, and are what a snapshot in the log carries.
 
 /** The tables by number. */
 export const Table = {
@@ -37,6 +38,7 @@ export const Table = {
   TRANSACTIONS: 0x0c,
   RESENT: 0x0f,
   INDEX: 0x10,
+  KEYS: 0x11,
 } as const;
 export type Table = (typeof Table)[keyof typeof Table];
 
@@ -169,10 +171,15 @@ export function resentChunkIn(key: Buffer): number {
   return key.readUIntBE(7, 5);
 }
 
-/** Key of a row of INDEX. */
-export function chunkKey(topicId: number, queueId: number, chunk: number): Buffer {
+/** Key of a row of INDEX or KEYS. */
+export function chunkKey(
+  topicId: number,
+  queueId: number,
+  chunk: number,
+  table: Table = Table.INDEX,
+): Buffer {
   const key = Buffer.allocUnsafe(12);
-  key[0] = Table.INDEX;
+  key[0] = table;
   key.writeUInt32BE(topicId, 1);
   key.writeUInt16BE(queueId, 5);
   key.writeUIntBE(chunk, 7, 5);

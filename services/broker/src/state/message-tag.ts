@@ -1,6 +1,7 @@
-// The tag and the ordering key of a message, found in its bytes without decoding the rest.
+// The tag, the keys and the ordering key of a message, found in its bytes without decoding the rest.
 
 const TAG_FIELD = 0x12;
+const KEY_FIELD = 0x1a;
 const ORDERING_KEY_FIELD = 0x2a;
 
 /** Where a length-delimited field's bytes lie. */
@@ -18,8 +19,31 @@ export function findTag(bytes: Uint8Array, at: number, end: number, out: Slice):
   return findText(TAG_FIELD, bytes, at, end, out);
 }
 
+/** The last field of a number counts; an empty one is as none. */
 function findText(field: number, bytes: Uint8Array, at: number, end: number, out: Slice): boolean {
   let found = false;
+  let behind = nextText(field, bytes, at, end, out);
+  while (behind >= 0) {
+    found = out.end > out.start;
+    behind = nextText(field, bytes, behind, end, out);
+  }
+  return found;
+}
+
+/**
+ * Finds the next key of the message whose bytes reach to `end`; returns where to look for the one behind it, -1 when there
+ * is none. The bytes are a valid message.
+ *
+ * @param at index of the message, or what the call before has returned
+ * @param out where the key's bytes lie
+ */
+export function nextKey(bytes: Uint8Array, at: number, end: number, out: Slice): number {
+  return nextText(KEY_FIELD, bytes, at, end, out);
+}
+
+/** The next field of a number, as `nextKey` finds keys. */
+function nextText(field: number, bytes: Uint8Array, from: number, end: number, out: Slice): number {
+  let at = from;
   while (at < end) {
     let tag = bytes[at++] as number;
     let shift = 0;
@@ -53,15 +77,15 @@ function findText(field: number, bytes: Uint8Array, at: number, end: number, out
         if (tag === field) {
           out.start = at;
           out.end = at + length;
-          found = length > 0;
+          return out.end;
         }
         at += length;
         break;
       default:
-        return found;
+        return -1;
     }
   }
-  return found;
+  return -1;
 }
 
 /** FNV-1a, 32 bits, of the bytes in [start, end). */

@@ -1,15 +1,14 @@
-// The rows of a queue: its own, the chunks of its index, and what idempotent producers sent to it.
+// The rows of a queue: its own, the chunks of its index and its keys, and what idempotent producers sent to it.
 
 import { chunkKey, producerKey, queueKey, Table } from './keys.ts';
 import { CHUNK_ENTRIES, ENTRY_WORDS, type Queue } from './queue.ts';
 import type { Batch } from './store.ts';
 
-/** A full chunk that a batch carries. */
-export interface StoredChunk {
-  readonly queue: Queue;
-  readonly chunk: number;
-  readonly entries: Uint32Array;
-}
+/** A full chunk of the index, or of the keys, that a batch carries. */
+export type StoredChunk = { readonly queue: Queue; readonly chunk: number } & (
+  | { readonly entries: Uint32Array }
+  | { readonly keys: Buffer }
+);
 
 /**
  * Adds what has changed of a queue to a batch.
@@ -30,6 +29,7 @@ export function collectQueue(queue: Queue, puts: Batch['puts'], stored: StoredCh
     });
     if (full) stored.push({ queue, chunk, entries });
   });
+  collectKeys(queue, puts, stored, true);
   for (const producerId of queue.dirtyProducers ?? []) {
     const producer = queue.producers?.get(producerId);
     if (producer === undefined) continue;
@@ -38,12 +38,34 @@ export function collectQueue(queue: Queue, puts: Batch['puts'], stored: StoredCh
   queue.dirtyProducers = undefined;
 }
 
-/** Adds the full chunks alone that the store lacks. */
-export function collectFullChunks(queue: Queue, puts: Batch['puts'], stored: StoredChunk[]): void {
+/** Adds the full chunks of a queue's index and keys to a batch, and nothing else. */
+export function spillQueue(queue: Queue, puts: Batch['puts'], stored: StoredChunk[]): void {
   queue.forEachUnstoredChunk((chunk, entries, count) => {
     if (count < CHUNK_ENTRIES) return;
     const value = Buffer.from(entries.buffer, entries.byteOffset, entries.byteLength);
     puts.push({ key: chunkKey(queue.topicId, queue.queueId, chunk), value });
     stored.push({ queue, chunk, entries });
   });
+  collectKeys(queue, puts, stored, false);
+}
+
+function collectKeys(
+  queue: Queue,
+  puts: Batch['puts'],
+  stored: StoredChunk[],
+  withOpen: boolean,
+): void {
+  queue.keys?.forEachUnstored((chunk, row, open) => {
+    if (open && !withOpen) return;
+    puts.push({ key: chunkKey(queue.topicId, queue.queueId, chunk, Table.KEYS), value: row });
+    if (!open) stored.push({ queue, chunk, keys: row });
+  });
+}
+
+/** A batch with these chunks is committed: their queues let them go. */
+export function noteStored(stored: readonly StoredChunk[]): void {
+  for (const one of stored) {
+    if ('keys' in one) one.queue.keys?.stored(one.chunk, one.keys);
+    else one.queue.chunkStored(one.chunk, one.entries);
+  }
 }

@@ -14,6 +14,7 @@
 // grow with offsets.
 
 import { assert } from '@ternmq/runtime';
+import type { KeyChunks } from './key-chunks.ts';
 import type { ProducerSequence } from './producer-sequence.ts';
 
 /** Entries of a chunk. */
@@ -73,6 +74,8 @@ export class Queue {
   /** What idempotent producers sent, by producer id; and those whose rows are to be written. */
   producers: Map<number, ProducerSequence> | undefined;
   dirtyProducers: Set<number> | undefined;
+  /** The keys of its newest messages; undefined when they have none, or the queue is idle. */
+  keys: KeyChunks | undefined;
   /** Entries of the open chunk; undefined when the queue is idle. */
   #open: Uint32Array | undefined;
   /** Full chunks that the store has not committed yet, by number. */
@@ -104,6 +107,7 @@ export class Queue {
 
   /** Has the index begin at an offset: nothing older is kept. */
   startIndexAt(offset: number): void {
+    this.keys = undefined;
     if (!this.sparse) this.begin = Math.max(this.begin, offset);
     this.next = offset;
     const index = offset % CHUNK_ENTRIES;
@@ -177,6 +181,7 @@ export class Queue {
   /** Nothing was appended for a while and everything is stored: gives the memory of the open chunk back. */
   forgetOpenChunk(): void {
     this.#open = undefined;
+    this.keys = undefined;
   }
 
   /** The row. */

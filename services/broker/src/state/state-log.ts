@@ -74,6 +74,7 @@ export class StateLog {
    * @param tagHash hash of its tag; 0 for none
    * @param keyHash hash of its ordering key, 20 bits; 0 for none
    * @param bornHost 16 bytes
+   * @param hasKeys it has business keys
    */
   appendMessage(
     queue: Queue,
@@ -86,6 +87,7 @@ export class StateLog {
     producerId: number,
     sequence: number,
     bornHost: Buffer,
+    hasKeys: boolean,
   ): void {
     const { log } = this;
     const bodyBytes = MESSAGE_HEADER_BYTES + length;
@@ -117,6 +119,7 @@ export class StateLog {
       producerId,
       sequence,
     );
+    if (hasKeys) this.state.addKeys(queue, bytes, start, start + length);
   }
 
   /**
@@ -162,6 +165,7 @@ export class StateLog {
     const position = log.end();
     this.state.lastTimeMs = timeMs;
     this.state.addMessage(queue, position, recordBytes, tagHash, keyHash, timeMs, 0, 0);
+    this.state.addKeys(queue, buffer, messageAt, originAt);
     this.state.applyOrigin(buffer.subarray(originAt, recordAt + recordBytes));
     this.arrived(queue);
     log.requestFlush();
@@ -249,6 +253,7 @@ export class StateLog {
     const recordBytes = RECORD_HEADER_BYTES + bodyBytes;
     state.lastTimeMs = timeMs;
     state.addMessage(queue, position, recordBytes, tagHash, keyHash, timeMs, 0, 0);
+    state.addKeys(queue, message, 0, length);
     state.heldDone(offset);
   }
 

@@ -1,4 +1,4 @@
-// `tern message query`: the messages of a topic between two times, or of one queue from an offset on.
+// `tern message query`: the messages of a topic between two times, with a key, or of one queue from an offset on.
 
 import { systemClock } from '@ternmq/runtime';
 import type { Client, ReceivedMessage, StartPoint } from '@ternmq/sdk';
@@ -10,6 +10,7 @@ import { printMessages } from './print-messages.ts';
 
 interface QueryFlags {
   readonly topic: string;
+  readonly key?: string;
   readonly from?: 'first' | 'last' | Date;
   readonly to?: 'first' | 'last' | Date;
   readonly limit: number;
@@ -35,9 +36,10 @@ export function addQuery(parent: Command): void {
     parent,
     {
       usage: 'query',
-      summary: 'show messages by time, or of one queue by offset',
+      summary: 'show messages by time, by key, or of one queue by offset',
       examples: [
         'tern message query --topic orders --from 15m',
+        'tern message query --topic orders --key 7 --from 24h',
         'tern message query --topic orders --from 2026-11-23T08:00:00Z --to 2026-11-23T08:05:00Z -o json',
         'tern message query --topic orders --queue 2 --offset 1000 --limit 10',
       ],
@@ -45,6 +47,10 @@ export function addQuery(parent: Command): void {
     (query) =>
       query
         .requiredOption('--topic <topic>', 'The topic')
+        .option(
+          '--key <key>',
+          'Only messages with this key; the newest when there are more than --limit',
+        )
         .option('--from <begin|TIME>', 'First store time [begin]', startPoint(systemClock.nowMs))
         .option('--to <TIME|end>', 'Store time to stop before [end]', startPoint(systemClock.nowMs))
         .option('--limit <number>', 'Most messages', wholeNumber(1, LIMIT_MAX), 100)
@@ -57,15 +63,36 @@ export function addQuery(parent: Command): void {
 }
 
 async function query(call: ClientCall<QueryFlags>): Promise<void> {
-  const { client, flags, format } = call;
-  const stretches = await find(call);
-  const found: ReceivedMessage[] = [];
-  for (const stretch of stretches) {
-    found.push(...(await read(client, flags.topic, stretch, flags.limit)));
-  }
+  const { flags, format } = call;
+  const found = flags.key === undefined ? await readAll(call) : await findByKey(call, flags.key);
   found.sort((one, other) => one.storeTimeMs - other.storeTimeMs);
   const shown = found.slice(0, flags.limit);
   await printMessages(shown, flags.bodies ? 'body' : format);
+}
+
+async function findByKey(
+  { client, flags, options }: ClientCall<QueryFlags>,
+  key: string,
+): Promise<ReceivedMessage[]> {
+  const { topic, from, to, limit: max, queue, offset, broker } = flags;
+  if (queue !== undefined || offset !== undefined || broker !== undefined) {
+    throw new UsageError('--key does not go with --queue, --offset and --broker');
+  }
+  if (from === 'last' || to === 'first') return [];
+  const bounds = {
+    ...(from instanceof Date ? { from } : {}),
+    ...(to instanceof Date ? { to } : {}),
+  };
+  return client.admin.findMessages({ topic, key, max, ...bounds }, options);
+}
+
+async function readAll(call: ClientCall<QueryFlags>): Promise<ReceivedMessage[]> {
+  const { client, flags } = call;
+  const found: ReceivedMessage[] = [];
+  for (const stretch of await find(call)) {
+    found.push(...(await read(client, flags.topic, stretch, flags.limit)));
+  }
+  return found;
 }
 
 /** The stretches that were asked for; those without messages are left out. */
