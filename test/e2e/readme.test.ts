@@ -125,8 +125,9 @@ describe('the README', () => {
     expect(await run('transactions')).toMatch(/ committed .*"cause":"the card was refused"/s);
   });
 
-  test('finds messages by key', async () => {
+  test('finds messages by key, and traces them', async () => {
     expect(await run('find')).toMatch(/ order-7 customer-42 {2}bill of order 7\n$/);
+    expect(await run('trace')).toMatch(/ stored +bills .* from 127\.0\.0\.1\n$/);
   });
 
   test('shares queues among the members of a group that pull', async () => {

@@ -47,8 +47,10 @@ import { broker } from './transport/methods.ts';
 import type { RouteBroker } from './transport/route.ts';
 import { receivedOf } from './transport/stored-message.ts';
 import { targetOf } from './transport/subscription-opening.ts';
+import { type MessageTrace, traceOn } from './transport/trace.ts';
 
 const PAGE_SIZE = 1000;
+const TRACE_MS = 600_000;
 
 /** Where a group's progress shall be set: a place, an offset, or so many messages from where it is. */
 export type ResetTarget = StartPoint | { readonly shift: number };
@@ -538,6 +540,24 @@ export class Admin {
     );
     found.sort((one, other) => other.storeTimeMs - one.storeTimeMs);
     return found.slice(0, max);
+  }
+
+  /**
+   * What happened to a message, and to what became of it. The broker searches its log, which may take minutes: allow enough
+   * time. Throws MESSAGE_NOT_FOUND, INVALID_MESSAGE_ID, TOO_MANY_TRACES.
+   *
+   * @param options.deadlineMs default: ten minutes
+   * @param options.progress told how much of the log is searched, from 0 to 1
+   */
+  async traceMessage(
+    id: string,
+    options: CallOptions & { readonly progress?: (share: number) => void } = {},
+  ): Promise<MessageTrace> {
+    const { progress = () => {}, deadlineMs = TRACE_MS, signal } = options;
+    const time = new CallTime(this.#clock, { deadlineMs, signal });
+    const members = await this.#members(time);
+    const keeper = members.find(({ name }) => mayKeep(name, id)) ?? members[0];
+    return traceOn((keeper as Member).channel, id, this.#clock, time, progress);
   }
 
   async #members(time: CallTime): Promise<Member[]> {

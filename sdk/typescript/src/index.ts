@@ -75,5 +75,6 @@ export type {
   TransactionStateName,
 } from './transport/descriptions.ts';
 export type { RouteBroker } from './transport/route.ts';
+export type { MessageTrace, TraceEvent, TraceEventName } from './transport/trace.ts';
 export type { RecordSlice } from './wire/delivery.ts';
 export type { EncodedFrame } from './wire/frame.ts';

@@ -25,6 +25,7 @@ import { OffsetFinder } from './delivery/offsets.ts';
 import { Puller } from './delivery/pull.ts';
 import { DiskGuard } from './disk-guard.ts';
 import { MessageSearch } from './find/message-search.ts';
+import { Tracer } from './find/tracer.ts';
 import { FrameAppender } from './grpc/append-frame.ts';
 import { ProduceStreams } from './grpc/produce.ts';
 import { addBrokerService } from './grpc/service.ts';
@@ -162,6 +163,7 @@ export class Broker {
         clock,
         logger: part('find'),
       });
+      const tracer = new Tracer({ log, state, clock });
       const puller = new Puller({ log, state, collector, clock });
       const deadLetters = new DeadLetters({
         stateLog,
@@ -261,6 +263,7 @@ export class Broker {
         assignments,
         offsets,
         search,
+        tracer,
         puller,
         collector,
         appender,

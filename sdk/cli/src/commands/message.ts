@@ -6,12 +6,14 @@ import { addQuery } from './message/query.ts';
 import { addRecall } from './message/recall.ts';
 import { addSend } from './message/send.ts';
 import { addTail } from './message/tail.ts';
+import { addTrace } from './message/trace.ts';
 
 /** Completes the command. */
 export function messageCommand(command: Command): void {
   addSend(command);
   addGet(command);
   addQuery(command);
+  addTrace(command);
   addTail(command);
   addRecall(command);
 }

@@ -38,3 +38,13 @@ function ipv6Bytes(host: string): Buffer {
   }
   return bytes;
 }
+
+/** Such an address for people; empty when it is not known. */
+export function hostText(host: Buffer): string {
+  if (host.equals(NO_HOST)) return '';
+  if (host.subarray(0, MAPPED_PREFIX.length).equals(MAPPED_PREFIX)) {
+    return host.subarray(MAPPED_PREFIX.length).join('.');
+  }
+  const words = Array.from({ length: 8 }, (_, i) => host.readUInt16BE(2 * i).toString(16));
+  return new URL(`http://[${words.join(':')}]`).hostname.slice(1, -1);
+}

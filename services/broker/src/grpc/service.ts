@@ -27,6 +27,7 @@ import { send } from './send.ts';
 import { settlementChoices, settlementFailures } from './settlements.ts';
 import { type SubscribeModules, SubscribeStream } from './subscribe.ts';
 import { topicHandlers } from './topics.ts';
+import { traceMessage } from './trace-message.ts';
 import { type TransactionModules, transactionHandlers } from './transactions.ts';
 
 /** Everything that the RPCs use. */
@@ -42,6 +43,7 @@ export type ServiceModules = Parameters<typeof topicHandlers>[0] &
   Parameters<typeof copyOffsets>[0] &
   DeadLetterModules &
   Omit<TransactionModules, 'closing'> &
+  Omit<Parameters<typeof traceMessage>[1], 'closing'> &
   DescribeModules &
   SubscribeModules &
   AssignModules & { produce: ProduceStreams };
@@ -79,6 +81,7 @@ export function addBrokerService(
       resendDeadLetters: unary(deadLetters.resendDeadLetters),
       getMessage: unary(getMessage(brokerName, modules)),
       findMessages: unary(findMessages(modules)),
+      traceMessage: traceMessage(brokerName, { ...modules, closing: server.closing }),
       recallMessage: unary(recallMessage(brokerName, modules)),
       endTransaction: unary(transactions.endTransaction),
       watchTransactions: transactions.watchTransactions,

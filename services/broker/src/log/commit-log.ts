@@ -33,6 +33,7 @@ import {
   writeHeader,
   writeUint64,
 } from './record.ts';
+import { RecordWalk, type RecordWatcher } from './record-walk.ts';
 import { type RecordVisitor, scanLog, WATERMARK_FIELD, WATERMARK_POSITION_AT } from './scan.ts';
 import { SegmentSyncer } from './segment-syncer.ts';
 import { type Segment, Segments } from './segments.ts';
@@ -387,6 +388,11 @@ export class CommitLog {
       'CORRUPT_RECORD',
       `the record at position ${position} of the log is damaged; run 'tern log verify' and restore it from a replica`,
     );
+  }
+
+  /** Goes through records in the background, between two positions that are visible. */
+  walk(from: number, until: number, watcher: RecordWatcher): RecordWalk {
+    return new RecordWalk(this.#segments, from, until, watcher);
   }
 
   /** Loads what `find` misses, in the background. */
