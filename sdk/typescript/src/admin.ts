@@ -14,6 +14,7 @@ import type { StartPoint } from './message.ts';
 import { mayKeep } from './message-id.ts';
 import { FOUND_MAX, findOn, type MessageQuery } from './message-query.ts';
 import type { ReceivedMessage } from './received-message.ts';
+import { type ResetStep, type ResetTarget, resetSteps } from './reset.ts';
 import type { Routes } from './routes.ts';
 import type { Channel } from './transport/channel.ts';
 import type { Channels } from './transport/channels.ts';
@@ -52,20 +53,9 @@ import { type MessageTrace, traceOn } from './transport/trace.ts';
 const PAGE_SIZE = 1000;
 const TRACE_MS = 600_000;
 
-/** Where a group's progress shall be set: a place, an offset, or so many messages from where it is. */
-export type ResetTarget = StartPoint | { readonly shift: number };
-
 /** What copying a group's progress does to one queue. */
 export interface CopyStep extends ResetStep {
   readonly topic: string;
-}
-
-/** What a reset does to one queue. */
-export interface ResetStep {
-  readonly broker: string;
-  readonly queueId: number;
-  readonly before: number | undefined;
-  readonly after: number;
 }
 
 interface Member {
@@ -361,20 +351,11 @@ export class Admin {
       if (isMqError(error, 'GROUP_NOT_FOUND')) return [];
       throw error;
     });
-    const before = new Map(
-      progress.map((one) => [`${one.broker} ${one.queueId}`, one.floorOffset]),
-    );
-    const shift = typeof to === 'object' && 'shift' in to ? to.shift : undefined;
     const begins = await this.queryOffset(topic, 'first', time);
     const ends = await this.queryOffset(topic, 'last', time);
-    const targets =
-      shift === undefined ? await this.queryOffset(topic, to as StartPoint, time) : begins;
-    const steps = targets.map(({ broker: name, queueId, offset }, index) => {
-      const from = before.get(`${name} ${queueId}`);
-      const wanted = shift === undefined ? offset : (from ?? offset) + shift;
-      const [begin, end] = [begins[index]?.offset ?? 0, ends[index]?.offset ?? 0];
-      return { broker: name, queueId, before: from, after: Math.min(Math.max(wanted, begin), end) };
-    });
+    const shifted = typeof to === 'object' && 'shift' in to;
+    const targets = shifted ? begins : await this.queryOffset(topic, to, time);
+    const steps = resetSteps(shifted ? to.shift : undefined, { progress, begins, ends, targets });
     if (reset.dryRun !== true) await this.#commit(group, topic, steps, time);
     return steps;
   }

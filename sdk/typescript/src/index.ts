@@ -1,6 +1,6 @@
 // The public surface of the SDK, and nothing else.
 
-export type { Admin, CopyStep, ResetStep, ResetTarget } from './admin.ts';
+export type { Admin, CopyStep } from './admin.ts';
 export type { CallOptions } from './call-time.ts';
 export { Client, type ClientOptions } from './client.ts';
 export type { Clock, Timer } from './clock.ts';
@@ -41,6 +41,7 @@ export type {
   TopicQueue,
 } from './pull-consumer.ts';
 export type { ReceivedMessage } from './received-message.ts';
+export type { ResetStep, ResetTarget } from './reset.ts';
 export {
   type BodyCodec,
   bytes,

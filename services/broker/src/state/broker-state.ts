@@ -6,11 +6,7 @@
 // in batches, each together with the position it holds up to (state-writer.ts).
 
 import { fromBinary } from '@bufbuild/protobuf';
-import type {
-  ProgressStarted,
-  StateRecord,
-  TransactionEnded,
-} from '@ternmq/proto/gen/ternmq/log/v1/log_pb';
+import type { ProgressStarted, StateRecord } from '@ternmq/proto/gen/ternmq/log/v1/log_pb';
 import { OriginSchema } from '@ternmq/proto/gen/ternmq/message/v1/message_pb';
 import { assert } from '@ternmq/runtime';
 import type { QueueProgress } from '../progress/queue-progress.ts';
