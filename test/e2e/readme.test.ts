@@ -110,6 +110,12 @@ describe('the README', () => {
     expect(await runProgram('delay-sdk')).toBe('later\n');
   });
 
+  test('drops repeats by key', async () => {
+    const shown = await run('deduplication');
+    expect(shown).toContain('not stored: it repeats this message');
+    expect(shown.match(/charge-7 {2}charge customer 42\n/g)).toHaveLength(1);
+  });
+
   test('filters by SQL', async () => {
     expect(await runProgram('filter')).toBe('large\n');
   });

@@ -15,6 +15,7 @@ import {
   ProgressSetSchema,
   ProgressStartedSchema,
   QueuesTrimmedSchema,
+  RepeatsDroppedSchema,
   SettledOutcome,
   SettledSchema,
   TransactionCheckedSchema,
@@ -77,7 +78,8 @@ export class StateDriver {
         case: 'producersExpired',
         value: create(ProducersExpiredSchema, { producerIds }),
       });
-    } else this.#clock.advance(this.#random.integer(3000));
+    } else if (choice < 98) this.#dropRepeats();
+    else this.#clock.advance(this.#random.integer(3000));
   }
 
   #pick<Item>(items: Iterable<Item>): Item | undefined {
@@ -229,12 +231,47 @@ export class StateDriver {
       topicId: old?.id ?? state.topics.nextId,
       name: old?.name ?? `topic-${this.#names++}`,
       createdMs: BigInt(old?.createdMs ?? this.#clock.nowMs()),
+      deduplicatedSinceMs: BigInt(old?.deduplicatedSinceMs ?? this.#clock.nowMs()),
       settings: {
+        ...(old === undefined
+          ? this.#uses()
+          : {
+              deduplicationWindowMs: BigInt(old.settings.deduplicationWindowMs),
+              compacted: old.settings.compacted,
+            }),
         queues: (old?.settings.queues ?? 0) + 1 + this.#random.integer(2),
         retentionMs: 0n,
       },
     });
     stateLog.change({ case: 'topicPut', value });
+  }
+
+  /** What a topic notes the newest messages of keys for. */
+  #uses(): { deduplicationWindowMs: bigint; compacted: boolean } {
+    const windowMs = [0, 0, 4000][this.#random.integer(3)] as number;
+    return {
+      deduplicationWindowMs: BigInt(windowMs),
+      compacted: false,
+    };
+  }
+
+  /** Messages of a producer are dropped because they repeat others. */
+  #dropRepeats(): void {
+    const { stateLog } = this.rig;
+    const topic = this.#pick(this.#topics());
+    const queue = this.#pick(topic?.queues ?? []);
+    const producerId = 1 + this.#random.integer(3);
+    if (topic === undefined || queue === undefined) return;
+    const value = create(RepeatsDroppedSchema, {
+      topicId: topic.id,
+      queueId: queue.queueId,
+      producerId: BigInt(producerId),
+      sequence: BigInt(queue.producers?.get(producerId)?.next ?? 0),
+      count: 1 + this.#random.integer(3),
+      firstQueueId: this.#random.integer(topic.queues.length),
+      firstOffset: BigInt(this.#random.integer(100)),
+    });
+    stateLog.change({ case: 'repeatsDropped', value });
   }
 
   #deleteTopic(): void {
@@ -290,9 +327,14 @@ export class StateDriver {
   #message(): Buffer {
     const tag = ['', 'a', 'b'][this.#random.integer(3)] as string;
     const body = this.#random.bytes(1 + this.#random.integer(400));
-    const orderingKey = ['', '', 'k', 'l'][this.#random.integer(4)] as string;
-    const keys = [[], [], ['a'], ['b', 'c']][this.#random.integer(4)] as string[];
-    const message = create(MessageSchema, { body, tag, keys, orderingKey });
+    const orderingKey = ['', '', 'k', `l${this.#random.integer(20)}`][this.#random.integer(4)];
+    const keys = [[], [], ['a'], [`b${this.#random.integer(20)}`, 'c']][this.#random.integer(4)];
+    const message = create(MessageSchema, {
+      body,
+      tag,
+      keys: keys ?? [],
+      orderingKey: orderingKey ?? '',
+    });
     return Buffer.from(toBinary(MessageSchema, message));
   }
 

@@ -7,9 +7,15 @@ import { LOG_DEFAULTS } from '../../services/broker/src/log/log-options.ts';
 import { Retention } from '../../services/broker/src/retention.ts';
 import type { BrokerState } from '../../services/broker/src/state/broker-state.ts';
 import { keyEntries } from '../../services/broker/src/state/key-chunks.ts';
-import { Table, tableEnd, tableStart } from '../../services/broker/src/state/keys.ts';
+import { idOf, Table, tableEnd, tableStart } from '../../services/broker/src/state/keys.ts';
+import {
+  decodeLatest,
+  type Latest,
+  LatestUse,
+} from '../../services/broker/src/state/latest-table.ts';
 import { type OpenedState, openState } from '../../services/broker/src/state/open-state.ts';
 import { CHUNK_ENTRIES, entryKeyHash, type Queue } from '../../services/broker/src/state/queue.ts';
+import { isRepeated, mayCount } from '../../services/broker/src/state/repeats.ts';
 import { StateLog } from '../../services/broker/src/state/state-log.ts';
 import { StateWriter } from '../../services/broker/src/state/state-writer.ts';
 import type { StateStore } from '../../services/broker/src/state/store.ts';
@@ -134,9 +140,26 @@ export class StateRig {
         rows[key.toString('hex')] = value.toString('hex');
       }
     }
+    const latest = this.#latest();
     const { topics, groups, lastTimeMs, logStart } = state;
     const next = [topics.nextId, groups.nextId, groups.nextProgressId];
-    return { rows, index, timers, next, lastTimeMs, logStart };
+    return { rows, index, timers, latest, next, lastTimeMs, logStart };
+  }
+
+  /** The rows of LATEST that count. */
+  #latest(): Record<string, Latest> {
+    const { state } = this;
+    const rows: Record<string, Latest> = {};
+    const { store } = this.opened;
+    for (const { key, value } of store.range(tableStart(Table.LATEST), tableEnd(Table.LATEST))) {
+      const topic = state.topics.findById(idOf(key));
+      const latest = decodeLatest(value);
+      if (topic === undefined || !mayCount(state, topic.id, latest)) continue;
+      const repeats = latest.use === LatestUse.REPEATS;
+      if (repeats && !isRepeated(state, topic, latest, state.lastTimeMs)) continue;
+      rows[key.toString('hex')] = latest;
+    }
+    return rows;
   }
 
   /** The keys of a queue's messages: offset and hash of each, as far as the index has them. */

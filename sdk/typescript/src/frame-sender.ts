@@ -24,7 +24,7 @@ const SWEEP_MS = 100;
 export interface FrameReceipt {
   readonly broker: string;
   readonly queueId: number;
-  /** Offset of the first message; the others follow. */
+  /** Offset of the first message; the others follow, but in a topic that drops repeats, where it is of the first message alone. */
   readonly baseOffset: number;
 }
 

@@ -52,6 +52,8 @@ export interface Receipt {
   readonly queueId: number;
   /** Its offset in the queue. */
   readonly offset: number;
+  /** It was not stored, because it repeats another: the receipt is that of the other one. */
+  readonly duplicate: boolean;
 }
 
 /** What became of one message of a batch. */

@@ -32,6 +32,7 @@ const ONE_IS_BAD = new Set([
   'INVALID_ORDERING_KEY',
   'MALFORMED_FRAME',
   'WRONG_MESSAGE_KIND',
+  'ORDERING_KEY_REQUIRED',
   'DELAY_TOO_LONG',
 ]);
 
@@ -212,17 +213,19 @@ export class QueueSender {
   }
 
   #stored(flight: Flight, outcome: Outcome): void {
-    const { topicId, queueId, baseOffset, parts } = outcome;
+    const { topicId, baseOffset, parts } = outcome;
     for (const [index, item] of flight.items.entries()) {
       if (item.done) continue;
       const part = parts?.findLast(({ firstIndex }) => firstIndex <= index);
       const offset =
         part === undefined ? baseOffset + index : part.offset + index - part.firstIndex;
+      const queueId = part?.queueId ?? outcome.queueId;
       item.stored({
         messageId: messageId(this.broker, topicId, queueId, offset),
         broker: this.broker,
         queueId,
         offset,
+        duplicate: part?.duplicate ?? false,
       });
     }
   }

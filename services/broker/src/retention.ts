@@ -103,7 +103,7 @@ export class Retention {
     let position = log.start;
     for (const segment of segments) {
       if (segment.start === active?.start || segment.end > log.durable) break;
-      const newestMs = state.segmentTimes.get(segment.start) ?? state.lastTimeMs;
+      const newestMs = state.segmentTimes.find(segment.start) ?? state.lastTimeMs;
       const expired = newestMs < oldestMs;
       const tooLarge = log.next - segment.end >= this.#options.retentionBytes;
       // Under pressure one segment a round: the next measurement tells whether it was enough.

@@ -14,6 +14,7 @@ interface SettingFlags {
   readonly retention?: number;
   readonly retentionBytes?: number;
   readonly type?: TopicKindName;
+  readonly deduplication?: number;
 }
 
 const KINDS: readonly TopicKindName[] = [
@@ -59,6 +60,7 @@ export function topicCommand(command: Command): void {
         'tern topic create orders',
         'tern topic create clicks --queues 16 --retention 7d --retention-bytes 1GiB',
         'tern topic create reminders --type delay',
+        'tern topic create payments --deduplication 10m',
       ],
     },
     addSettingFlags,
@@ -82,7 +84,7 @@ export function topicCommand(command: Command): void {
       const settings = settingsOf(flags);
       if (Object.keys(settings).length === 0) {
         throw new UsageError(
-          'say what to change: --queues, --retention, --retention-bytes or --type',
+          'say what to change: --queues, --retention, --retention-bytes, --deduplication or --type',
         );
       }
       const topics = await client.admin.updateTopic(topic, settings, options);
@@ -117,6 +119,11 @@ function addSettingFlags(command: Command): void {
     .option('--queues <number>', 'Queues on each broker group', wholeNumber(1, 1024))
     .option('--retention <time>', 'How long messages are kept at least', duration)
     .option('--retention-bytes <size>', 'Bytes of each queue that are kept', size)
+    .option(
+      '--deduplication <time>',
+      'How long repeats of a message are dropped, told by its first key; at most 24h, 0s is off',
+      duration,
+    )
     .addOption(
       new Option(
         '--type <kind>',
@@ -125,12 +132,14 @@ function addSettingFlags(command: Command): void {
     );
 }
 
-function settingsOf({ queues, retention, retentionBytes, type }: SettingFlags): TopicSettings {
+function settingsOf(flags: SettingFlags): TopicSettings {
+  const { queues, retention, retentionBytes, type, deduplication } = flags;
   return {
     ...(queues === undefined ? {} : { queues }),
     ...(retention === undefined ? {} : { retentionMs: retention }),
     ...(retentionBytes === undefined ? {} : { retentionBytes }),
     ...(type === undefined ? {} : { kind: type }),
+    ...(deduplication === undefined ? {} : { deduplicationWindowMs: deduplication }),
   };
 }
 
@@ -167,6 +176,11 @@ function topicTable(topics: readonly TopicDescription[]): string {
       title: 'retention bytes',
       value: ({ settings }) =>
         settings.retentionBytes ? sizeText(settings.retentionBytes) : 'no limit',
+    },
+    {
+      title: 'deduplication',
+      value: ({ settings }) =>
+        settings.deduplicationWindowMs ? spanText(settings.deduplicationWindowMs) : '-',
     },
     { title: 'created', value: ({ createdMs }) => timeText(createdMs) },
   ]);

@@ -25,6 +25,13 @@ export interface TopicSettings {
   readonly retentionBytes?: number;
   /** Which kind of messages it takes; `any` when nobody said. */
   readonly kind?: TopicKindName;
+  /**
+   * How long a message's repeats are known by its first key and dropped, in milliseconds, at most 24 h; 0 is not at all. On
+   * each broker group: give messages an ordering key so that repeats come to the same one.
+   */
+  readonly deduplicationWindowMs?: number;
+  /** The newest message of each ordering key is retained; only when the topic is created. */
+  readonly compacted?: boolean;
 }
 
 const KINDS = {
@@ -254,6 +261,8 @@ export function topicOf(broker: string, topic: Topic): TopicDescription {
       retentionMs: Number(topic.settings?.retentionMs ?? 0n),
       retentionBytes: Number(topic.settings?.retentionBytes ?? 0n),
       kind: kindName(topic.settings?.kind ?? TopicKind.UNSPECIFIED),
+      deduplicationWindowMs: Number(topic.settings?.deduplicationWindowMs ?? 0n),
+      compacted: topic.settings?.compacted ?? false,
     },
     createdMs: Number(topic.createdMs),
   };
@@ -355,12 +364,17 @@ export function topicSettings(settings: TopicSettings): {
   retentionMs: bigint;
   retentionBytes: bigint;
   kind: TopicKind;
+  deduplicationWindowMs?: bigint;
+  compacted?: boolean;
 } {
+  const { deduplicationWindowMs: windowMs, compacted } = settings;
   return {
     queues: settings.queues ?? 0,
     retentionMs: BigInt(settings.retentionMs ?? 0),
     retentionBytes: BigInt(settings.retentionBytes ?? 0),
     kind: KINDS[settings.kind ?? 'any'],
+    ...(windowMs === undefined ? {} : { deduplicationWindowMs: BigInt(windowMs) }),
+    ...(compacted === undefined ? {} : { compacted }),
   };
 }
 

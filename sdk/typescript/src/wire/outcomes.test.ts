@@ -14,7 +14,15 @@ const outcome = fc.record({
   topicId: uint32,
   reason: text,
   message: text,
-  parts: fc.array(fc.record({ firstIndex: uint32, offset: fc.maxSafeNat() }), { maxLength: 3 }),
+  parts: fc.array(
+    fc.record({
+      firstIndex: uint32,
+      offset: fc.maxSafeNat(),
+      queueId: fc.option(uint32, { nil: undefined }),
+      duplicate: fc.boolean(),
+    }),
+    { maxLength: 3 },
+  ),
 });
 
 function read(bytes: Uint8Array): Outcome[] {
@@ -33,8 +41,9 @@ describe('outcomes', () => {
             outcomes: list.map((one) => ({
               ...one,
               baseOffset: BigInt(one.baseOffset),
-              parts: one.parts.map(({ firstIndex, offset }) => ({
-                firstIndex,
+              parts: one.parts.map(({ offset, queueId, ...part }) => ({
+                ...part,
+                ...(queueId === undefined ? {} : { queueId }),
                 offset: BigInt(offset),
               })),
             })),

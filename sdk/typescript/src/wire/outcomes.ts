@@ -11,8 +11,19 @@ export interface Outcome {
   /** Empty when the frame was stored. */
   reason: string;
   message: string;
-  /** Only when the messages are not next to each other: index and offset of each stretch's first one. */
-  parts: { firstIndex: number; offset: number }[] | undefined;
+  /** Only when the messages are not next to each other, or some are repeats. */
+  parts: OutcomePart[] | undefined;
+}
+
+/** A stretch of messages. */
+export interface OutcomePart {
+  /** Index in the frame of its first message, and where that is. */
+  firstIndex: number;
+  offset: number;
+  /** When it is not the queue of the frame. */
+  queueId: number | undefined;
+  /** The messages were not stored; these are the places of those that they repeat. */
+  duplicate: boolean;
 }
 
 /** Calls with every outcome of a response, in order. The object is used again for the next one. */
@@ -56,12 +67,14 @@ function readOutcome(reader: FieldReader): Outcome {
   return outcome;
 }
 
-function readPart(reader: FieldReader): { firstIndex: number; offset: number } {
-  const part = { firstIndex: 0, offset: 0 };
+function readPart(reader: FieldReader): OutcomePart {
+  const part: OutcomePart = { firstIndex: 0, offset: 0, queueId: undefined, duplicate: false };
   while (reader.more) {
     const tag = reader.varint();
     if (tag === 0x0d) part.firstIndex = reader.fixed32();
     else if (tag === 0x11) part.offset = reader.fixed64();
+    else if (tag === 0x1d) part.queueId = reader.fixed32();
+    else if (tag === 0x20) part.duplicate = reader.varint() !== 0;
     else reader.skip(tag);
   }
   return part;

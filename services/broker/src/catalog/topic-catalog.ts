@@ -2,8 +2,15 @@
 
 import { TopicKind } from '@ternmq/proto/gen/ternmq/broker/v1/broker_pb';
 import { TernError } from '@ternmq/runtime';
+import { REPEAT_WINDOW_MS_MAX } from '../state/repeats.ts';
 import type { StateLog } from '../state/state-log.ts';
-import { isHoldingTopic, isSystemTopic, type Topic, topicMessage } from '../state/topics.ts';
+import {
+  isHoldingTopic,
+  isSystemTopic,
+  type Topic,
+  type TopicSettings,
+  topicMessage,
+} from '../state/topics.ts';
 import { isTopicName } from './names.ts';
 
 /** Settings of a topic; what is absent or 0 takes the default, or keeps its value in a change. */
@@ -12,6 +19,10 @@ export interface TopicChoice {
   readonly retentionMs?: number;
   readonly retentionBytes?: number;
   readonly kind?: TopicKind;
+  /** 0 switches it off; absent keeps it as it is. */
+  readonly deduplicationWindowMs?: number | undefined;
+  /** Only when a topic is created; absent keeps it as it is. */
+  readonly compacted?: boolean | undefined;
 }
 
 /** How topics are made. */
@@ -88,6 +99,8 @@ export class TopicCatalog {
       retentionMs: choice.retentionMs ?? 0,
       retentionBytes: choice.retentionBytes ?? 0,
       kind: choice.kind ?? TopicKind.UNSPECIFIED,
+      deduplicationWindowMs: choice.deduplicationWindowMs ?? 0,
+      compacted: choice.compacted ?? false,
     });
   }
 
@@ -105,11 +118,13 @@ export class TopicCatalog {
         retentionMs: 0,
         retentionBytes: 0,
         kind: TopicKind.UNSPECIFIED,
+        deduplicationWindowMs: 0,
+        compacted: false,
       })
     );
   }
 
-  /** Changes a topic. Throws NOT_FOUND, INVALID_ARGUMENT, FAILED_PRECONDITION (QUEUES_SHRINK). */
+  /** Changes a topic. Throws NOT_FOUND, INVALID_ARGUMENT, FAILED_PRECONDITION (QUEUES_SHRINK, COMPACTION_FIXED). */
   update(name: string, choice: TopicChoice): Topic {
     const topic = this.get(name);
     const queues = choice.queues || topic.settings.queues;
@@ -121,11 +136,22 @@ export class TopicCatalog {
         { metadata: { topic: name } },
       );
     }
+    const { compacted } = topic.settings;
+    if ((choice.compacted ?? compacted) !== compacted) {
+      throw new TernError(
+        'FAILED_PRECONDITION',
+        'COMPACTION_FIXED',
+        `topic ${name} was created ${compacted ? 'with' : 'without'} compaction, and that stays; create another topic`,
+        { metadata: { topic: name } },
+      );
+    }
     return this.#put(name, topic.id, {
       queues,
       retentionMs: choice.retentionMs || topic.settings.retentionMs,
       retentionBytes: choice.retentionBytes || topic.settings.retentionBytes,
       kind: choice.kind || topic.settings.kind,
+      deduplicationWindowMs: choice.deduplicationWindowMs ?? topic.settings.deduplicationWindowMs,
+      compacted,
     });
   }
 
@@ -139,12 +165,19 @@ export class TopicCatalog {
     this.#changed(topic, true);
   }
 
-  #put(name: string, id: number, settings: Required<TopicChoice>): Topic {
+  #put(name: string, id: number, settings: TopicSettings): Topic {
     if (!Number.isInteger(settings.queues) || settings.queues < 1 || settings.queues > QUEUES_MAX) {
       throw invalid('settings.queues', `a topic has 1 to ${QUEUES_MAX} queues`);
     }
     if (!Object.values<number>(TopicKind).includes(settings.kind)) {
       throw invalid('settings.kind', `this broker knows no kind ${settings.kind} of topics`);
+    }
+    const { deduplicationWindowMs } = settings;
+    if (!(deduplicationWindowMs <= REPEAT_WINDOW_MS_MAX)) {
+      throw invalid(
+        'settings.deduplication_window_ms',
+        `is at most ${REPEAT_WINDOW_MS_MAX} (24 h)`,
+      );
     }
     const { state } = this.#stateLog;
     if (state.topics.findById(id) === undefined && state.topics.size >= TOPICS_MAX) {
@@ -154,8 +187,13 @@ export class TopicCatalog {
         `this broker has ${TOPICS_MAX} topics, which is the limit; delete some, or use another broker`,
       );
     }
-    const createdMs = state.topics.findById(id)?.createdMs ?? this.#stateLog.timeMs();
-    const value = topicMessage({ id, name, createdMs, settings });
+    const nowMs = this.#stateLog.timeMs();
+    const before = state.topics.findById(id);
+    const createdMs = before?.createdMs ?? nowMs;
+    // What was stored before it was switched on was not noted.
+    const deduplicatedSinceMs =
+      deduplicationWindowMs === 0 ? 0 : before?.deduplicatedSinceMs || nowMs;
+    const value = topicMessage({ id, name, createdMs, settings, deduplicatedSinceMs });
     this.#stateLog.change({ case: 'topicPut', value });
     const topic = state.topics.findById(id) as Topic;
     this.#changed(topic, false);

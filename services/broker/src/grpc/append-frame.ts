@@ -10,21 +10,16 @@ import type { DiskGuard } from '../disk-guard.ts';
 import { HELD_TOPIC } from '../state/held-table.ts';
 import { fnv1a } from '../state/message-tag.ts';
 import type { Queue } from '../state/queue.ts';
+import { findRepeated } from '../state/repeats.ts';
 import type { StateLog } from '../state/state-log.ts';
 import { isSystemTopic, type Topic } from '../state/topics.ts';
 import type { TimerRelease } from '../timers/timer-release.ts';
 import { TRANSACTION_MESSAGES_MAX, type Transactions } from '../transactions/transactions.ts';
+import { DroppedRun } from './dropped-run.ts';
+import { type FramePart, FrameParts, placeIn } from './frame-parts.ts';
 import type { Refusal } from './frame-refusal.ts';
 import { FrameScanner } from './frame-scanner.ts';
 import { wrongKind } from './message-kind.ts';
-
-/** A stretch of a frame's messages that are next to each other in the queue. */
-export interface FramePart {
-  /** Index in the frame of its first message. */
-  readonly firstIndex: number;
-  /** That message's offset. */
-  readonly offset: number;
-}
 
 /** When a producer may be asked first for the outcome of a transaction, in milliseconds. */
 const CHECK_MS_MIN = 1000;
@@ -75,7 +70,7 @@ export class FrameAppender {
   queue: Queue | undefined;
   /** Offset of the frame's first message. */
   baseOffset = 0;
-  /** Only when the messages are not next to each other. */
+  /** Only when the messages are not next to each other in the queue. */
   parts: readonly FramePart[] | undefined;
 
   constructor(modules: {
@@ -113,7 +108,9 @@ export class FrameAppender {
     const queue = this.queue as unknown as Queue;
     const skip = scanner.producerId === 0 ? 0 : this.#alreadyStored(queue);
     if (typeof skip !== 'number') return skip;
-    if (skip < scanner.count) this.#appendFrom(queue, skip, bytes, bornHost);
+    if (skip === scanner.count) return undefined;
+    if (queue.deduplicated) this.#appendFirst(queue, skip, bytes, bornHost);
+    else this.#appendFrom(queue, skip, bytes, bornHost);
     return undefined;
   }
 
@@ -243,20 +240,86 @@ export class FrameAppender {
     if (sequence === next) return 0;
     if (sequence > next || producer === undefined) return GAP;
     const stored = Math.min(count, next - sequence);
-    const parts: FramePart[] = [];
-    let expected = -1;
+    const parts = new FrameParts();
     for (let i = 0; i < stored; i++) {
+      const repeated = producer.findRepeated(sequence + i);
+      if (repeated !== undefined) {
+        parts.add(i, repeated.queueId, repeated.offset, true);
+        continue;
+      }
       const offset = producer.find(sequence + i);
       if (offset === undefined) return TOO_OLD;
-      if (offset !== expected) parts.push({ firstIndex: i, offset });
-      expected = offset + 1;
+      parts.add(i, queue.queueId, offset, false);
     }
-    if (stored < count && queue.next !== expected) {
-      parts.push({ firstIndex: stored, offset: queue.next });
-    }
-    this.baseOffset = parts[0]?.offset ?? 0;
-    this.parts = parts.length > 1 ? parts : undefined;
+    if (stored < count && !queue.deduplicated) parts.add(stored, queue.queueId, queue.next, false);
+    this.#answer(queue, parts);
     return stored;
+  }
+
+  /** Where the frame's messages are. */
+  #answer(queue: Queue, { all }: FrameParts): void {
+    const [first] = all;
+    this.baseOffset = first?.offset ?? 0;
+    const plain = all.length === 1 && first?.queueId === queue.queueId && !first.duplicate;
+    this.parts = plain ? undefined : all;
+  }
+
+  /** As `#appendFrom`, without the messages that repeat others: they are answered with the places of those. */
+  #appendFirst(queue: Queue, skip: number, bytes: Buffer, bornHost: Buffer): void {
+    const { starts, lengths, tagHashes, keyHashes, keyCounts } = this.scanner;
+    const { count, producerId, sequence } = this.scanner;
+    const topic = this.topic as Topic;
+    const { log, state } = this.#stateLog;
+    const parts = new FrameParts();
+    for (let i = 0; i < skip; i++) {
+      const { queueId, offset, duplicate } = placeIn(this.#partsOf(queue), i);
+      parts.add(i, queueId, offset, duplicate);
+    }
+    const dropped = new DroppedRun(this.#stateLog, queue, producerId);
+    const timeMs = this.#turnTimeMs();
+    const before = log.next;
+    let stored = 0;
+    try {
+      for (let i = skip; i < count; i++) {
+        const start = starts[i] as number;
+        const length = lengths[i] as number;
+        const hasKeys = (keyCounts[i] as number) > 0;
+        const first = hasKeys
+          ? findRepeated(state, topic, bytes, start, start + length, timeMs)
+          : undefined;
+        if (first !== undefined) {
+          parts.add(i, first.queueId, first.offset, true);
+          if (producerId !== 0) dropped.add(sequence + i, first);
+          continue;
+        }
+        dropped.end();
+        parts.add(i, queue.queueId, queue.next, false);
+        this.#stateLog.appendMessage(
+          queue,
+          bytes,
+          start,
+          length,
+          tagHashes[i] as number,
+          keyHashes[i] as number,
+          timeMs,
+          producerId,
+          producerId === 0 ? 0 : sequence + i,
+          bornHost,
+          hasKeys,
+        );
+        stored++;
+      }
+      dropped.end();
+      this.#answer(queue, parts);
+    } finally {
+      this.#appended(queue, topic, stored, before);
+    }
+  }
+
+  /** What `#alreadyStored` has found. */
+  #partsOf(queue: Queue): readonly FramePart[] {
+    const { queueId } = queue;
+    return this.parts ?? [{ firstIndex: 0, queueId, offset: this.baseOffset, duplicate: false }];
   }
 
   #appendFrom(queue: Queue, skip: number, bytes: Buffer, bornHost: Buffer): void {

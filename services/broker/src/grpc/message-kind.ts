@@ -18,6 +18,19 @@ const TAKES: Readonly<Record<number, string>> = {
 
 /** Why a topic does not take a frame; undefined when it does. */
 export function wrongKind(topic: Topic, frame: FrameScanner): Refusal | undefined {
+  const { compacted, deduplicationWindowMs } = topic.settings;
+  if (compacted && frame.keyed < frame.count) {
+    return {
+      reason: 'ORDERING_KEY_REQUIRED',
+      message: `topic ${topic.name} retains the newest message of each ordering key, and a message has none; give it one`,
+    };
+  }
+  if (deduplicationWindowMs > 0 && (frame.delayed > 0 || frame.transactionAt >= 0)) {
+    return {
+      reason: 'WRONG_MESSAGE_KIND',
+      message: `topic ${topic.name} drops repeats, which delayed messages and those of transactions cannot be held against; send them to another topic`,
+    };
+  }
   if (fits(topic.settings.kind, frame)) return undefined;
   return {
     reason: 'WRONG_MESSAGE_KIND',

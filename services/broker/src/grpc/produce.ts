@@ -125,10 +125,12 @@ export class ProduceStreams {
         topicId: topic?.id ?? 0,
         reason: '',
         message: '',
-        parts: parts.map(({ firstIndex, offset }) => ({
+        parts: parts.map(({ firstIndex, queueId, offset, duplicate }) => ({
           $typeName: 'ternmq.broker.v1.FramePart',
           firstIndex,
           offset: BigInt(offset),
+          ...(queueId === queue?.queueId ? {} : { queueId }),
+          duplicate,
         })),
       });
     } else {

@@ -5,8 +5,9 @@ import type { handleUnaryCall } from '@grpc/grpc-js';
 import { SendResponseSchema } from '@ternmq/proto/gen/ternmq/broker/v1/broker_pb';
 import { type ErrorCode, TernError, unary } from '@ternmq/runtime';
 import type { CommitLog } from '../log/commit-log.ts';
-import type { FrameAppender, FramePart } from './append-frame.ts';
+import type { FrameAppender } from './append-frame.ts';
 import { bornHostOf } from './born-host.ts';
+import { type FramePart, placeIn } from './frame-parts.ts';
 import { frameRefusal, type Refusal } from './frame-refusal.ts';
 import { messageId } from './message-id.ts';
 
@@ -48,18 +49,19 @@ export function send(
     const { topic, queue, baseOffset, scanner } = appender;
     const topicId = topic?.id ?? 0;
     const queueId = queue?.queueId ?? 0;
-    const parts: readonly FramePart[] = appender.parts ?? [{ firstIndex: 0, offset: baseOffset }];
+    const plain: FramePart = { firstIndex: 0, queueId, offset: baseOffset, duplicate: false };
+    const parts = appender.parts ?? [plain];
     const { count, oneWay } = scanner;
     const begun = scanner.transactionAt >= 0;
     if (!oneWay) await log.visibleAt(log.next);
     const receipts = Array.from({ length: count }, (_, index) => {
-      const part = parts.findLast(({ firstIndex }) => firstIndex <= index) as FramePart;
-      const offset = part.offset + index - part.firstIndex;
+      const place = placeIn(parts, index);
       return {
-        messageId: messageId({ brokerName, topicId, queueId, offset }),
+        messageId: messageId({ brokerName, topicId, ...place }),
         brokerName,
-        queueId,
-        offset: BigInt(offset),
+        queueId: place.queueId,
+        offset: BigInt(place.offset),
+        duplicate: place.duplicate,
       };
     });
     const transactionId = begun ? (receipts[0]?.messageId ?? '') : '';

@@ -26,6 +26,11 @@ function choiceOf(settings: TopicSettings | undefined): TopicChoice {
     retentionMs: Number(settings?.retentionMs ?? 0n),
     retentionBytes: Number(settings?.retentionBytes ?? 0n),
     kind: settings?.kind ?? TopicKind.UNSPECIFIED,
+    deduplicationWindowMs:
+      settings?.deduplicationWindowMs === undefined
+        ? undefined
+        : Number(settings.deduplicationWindowMs),
+    compacted: settings?.compacted,
   };
 }
 

@@ -30,12 +30,11 @@ import {
   queueKey,
   relocatedKey,
   retryKey,
-  segmentKey,
   Table,
 } from './keys.ts';
+import { LatestTable } from './latest-table.ts';
 import { nextKey, type Slice } from './message-tag.ts';
 import { encodeMeta, type StateMeta } from './meta-row.ts';
-import { ProducerSequence } from './producer-sequence.ts';
 import { collectProgress } from './progress-rows.ts';
 import {
   CHUNK_ENTRIES,
@@ -46,8 +45,16 @@ import {
   entryTagHash,
   type Queue,
 } from './queue.ts';
-import { collectQueue, noteStored, type StoredChunk, spillQueue } from './queue-rows.ts';
+import {
+  collectQueue,
+  noteStored,
+  producerOf,
+  type StoredChunk,
+  spillQueue,
+} from './queue-rows.ts';
+import { applyRepeats, mayCount } from './repeats.ts';
 import { ResentTable } from './resent-table.ts';
+import { SegmentTimes } from './segment-times.ts';
 import type { Batch, StateStore } from './store.ts';
 import { encodeTopic, type Topic, TopicTable } from './topics.ts';
 import { TransactionTable } from './transaction-table.ts';
@@ -73,19 +80,18 @@ export class BrokerState {
   readonly held = new HeldTable();
   readonly transactions = new TransactionTable();
   readonly resent = new ResentTable();
+  readonly latest: LatestTable;
   readonly #store: StateStore;
   /** Time of the newest record; new ones are never older. */
   lastTimeMs = 0;
   /** Oldest byte of the log that is kept, as the log itself has said. */
   logStart = 0;
-  /** Time of the newest message by segment start. */
-  readonly segmentTimes = new Map<number, number>();
+  readonly segmentTimes = new SegmentTimes();
 
   readonly #dirtyQueues = new Set<Queue>();
   readonly #dirtyProgress = new Map<TopicProgress, Set<number>>();
   /** Rows that change rarely, as they will be written: by key as text; undefined removes. */
   readonly #rows = new Map<string, Buffer | undefined>();
-  readonly #dirtySegments = new Set<number>();
   /** Deleted topics whose index is still in the store. */
   readonly doomed = new Set<number>();
   /** Queues that have relocated messages. */
@@ -98,6 +104,7 @@ export class BrokerState {
   constructor(store: StateStore) {
     this.#store = store;
     this.#chunks = new ChunkCache(store);
+    this.latest = new LatestTable(store);
   }
 
   /** A queue's row must be written. */
@@ -212,15 +219,7 @@ export class BrokerState {
       this.#dirtyQueues.add(queue);
     }
     if (producerId !== 0) {
-      queue.producers ??= new Map();
-      let producer = queue.producers.get(producerId);
-      if (producer === undefined) {
-        producer = new ProducerSequence();
-        queue.producers.set(producerId, producer);
-      }
-      producer.stored(sequence, offset, timeMs);
-      queue.dirtyProducers ??= new Set();
-      queue.dirtyProducers.add(producerId);
+      producerOf(queue, producerId).stored(sequence, offset, timeMs);
     }
   }
 
@@ -378,12 +377,7 @@ export class BrokerState {
       case 'logTrimmed':
         this.logStart = Math.max(this.logStart, Number(change.value.startPosition));
         this.#dropRelocated();
-        for (const start of this.segmentTimes.keys()) {
-          if (start >= this.logStart) continue;
-          this.segmentTimes.delete(start);
-          this.#dirtySegments.delete(start);
-          this.#setRow(segmentKey(start), undefined);
-        }
+        this.segmentTimes.trim(this.logStart);
         return;
       case 'heldDropped':
         for (const offset of change.value.offsets) this.heldDone(Number(offset));
@@ -393,6 +387,9 @@ export class BrokerState {
       case 'transactionEnded':
       case 'transactionsForgotten':
         applyTransaction(this, change, Number(record.timeMs));
+        return;
+      case 'repeatsDropped':
+        applyRepeats(this, change.value, Number(record.timeMs));
         return;
       case 'producersExpired':
         this.#expireProducers(new Set(change.value.producerIds.map(Number)));
@@ -489,26 +486,20 @@ export class BrokerState {
     this.#rows.set(key.toString('latin1'), value);
   }
 
-  /** Notes the time of the newest record in a segment, for retention. */
-  noteSegmentTime(segmentStart: number, timeMs: number): void {
-    if ((this.segmentTimes.get(segmentStart) ?? 0) >= timeMs) return;
-    this.segmentTimes.set(segmentStart, timeMs);
-    this.#dirtySegments.add(segmentStart);
-  }
-
   /** Has anything changed since the last batch? */
   get dirty(): boolean {
     return (
       this.#dirtyQueues.size +
         this.#dirtyProgress.size +
         this.#rows.size +
-        this.#dirtySegments.size +
         this.doomed.size +
         this.#openQueues.size >
         0 ||
+      this.segmentTimes.dirty ||
       this.held.dirty ||
       this.transactions.dirty ||
-      this.resent.dirty
+      this.resent.dirty ||
+      this.latest.dirty
     );
   }
 
@@ -533,15 +524,12 @@ export class BrokerState {
       for (const queueId of queueIds) collectProgress(progress, queueId, puts, removes);
     }
     this.#dirtyProgress.clear();
-    for (const start of this.#dirtySegments) {
-      const value = Buffer.allocUnsafe(8);
-      value.writeDoubleLE(this.segmentTimes.get(start) ?? 0);
-      puts.push({ key: segmentKey(start), value });
-    }
-    this.#dirtySegments.clear();
+    this.segmentTimes.collect(puts, removes);
     this.held.collect(puts, removes);
     this.transactions.collect(puts, removes);
     this.resent.collect(puts, removes);
+    this.latest.sweep(removes, (topicId, latest) => mayCount(this, topicId, latest));
+    this.latest.collect(puts);
     this.#removeDoomed(removes);
     puts.push({ key: META_KEY, value: encodeMeta(this, meta) });
     return {
@@ -550,6 +538,7 @@ export class BrokerState {
       position: meta.position,
       committed: () => {
         noteStored(stored);
+        this.latest.committed();
         this.#forgetIdle();
       },
     };
@@ -559,7 +548,7 @@ export class BrokerState {
   #removeDoomed(removes: Buffer[]): void {
     const KEYS_MAX = 10_000;
     for (const topicId of this.doomed) {
-      for (const table of [Table.INDEX, Table.KEYS]) {
+      for (const table of [Table.INDEX, Table.KEYS, Table.LATEST]) {
         const keys = this.#store.keys(idKey(table, topicId), idKey(table, topicId + 1), KEYS_MAX);
         removes.push(...keys);
         if (keys.length === KEYS_MAX) return;
@@ -582,12 +571,14 @@ export class BrokerState {
     const puts: CollectedBatch['puts'] = [];
     const stored: StoredChunk[] = [];
     for (const queue of this.#dirtyQueues) spillQueue(queue, puts, stored);
+    this.latest.collect(puts);
     return {
       puts,
       removes: [],
       position: 0,
-      committed() {
+      committed: () => {
         noteStored(stored);
+        this.latest.committed();
       },
     };
   }

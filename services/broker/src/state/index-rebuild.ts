@@ -41,16 +41,17 @@ export class IndexRebuild {
     // start is on its way out, and may be an older copy of such a message.
     if (position < this.#state.logStart) return;
     const relocated = queue.relocated?.get(offset);
+    const timeMs = storeTimeOf(view, body);
+    const messageAt = body + MESSAGE_HEADER_BYTES;
+    const messageEnd = messageAt + messageBytesOf(view, body);
+    this.#state.latest.note(queue, offset, timeMs, buffer, messageAt, messageEnd);
     if (relocated !== undefined && position <= relocated.position) return;
     if (!target.started) {
       target.started = true;
       queue.startIndexAt(offset);
     }
     if (offset < queue.next || offset >= target.next) return;
-    const timeMs = storeTimeOf(view, body);
     while (queue.next < offset) this.#state.addMessage(queue, position, 0, 0, 0, timeMs, 0, 0);
-    const messageAt = body + MESSAGE_HEADER_BYTES;
-    const messageEnd = messageAt + messageBytesOf(view, body);
     readLabels(buffer, view, messageAt, messageEnd, at + length, this.#labels);
     const { tagHash, keyHash } = this.#labels;
     this.#state.addMessage(queue, position, length, tagHash, keyHash, timeMs, 0, 0);

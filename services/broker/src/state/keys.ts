@@ -16,10 +16,11 @@
 //   HELD_DONE  0x0b  chunk 5                                held-table.ts
 //   TRANSACTIONS 0x0c  offset 6                             transaction-table.ts
 //   RESENT     0x0f  topic id 4, queue id 2, chunk 5        resent-table.ts
+//   LATEST     0x0d  topic id 4, digest of a key 16         latest-table.ts
 //   INDEX      0x10  topic id 4, queue id 2, chunk 5        entries of 16 bytes; see queue.ts
 //   KEYS       0x11  topic id 4, queue id 2, chunk 5        key-chunks.ts
 //
-// All but INDEX, KEYS, DOOMED and META are small, and are what a snapshot in the log carries.
+// All but INDEX, KEYS, LATEST, DOOMED and META are small, and are what a snapshot in the log carries.
 
 /** The tables by number. */
 export const Table = {
@@ -37,6 +38,7 @@ export const Table = {
   HELD_DONE: 0x0b,
   TRANSACTIONS: 0x0c,
   RESENT: 0x0f,
+  LATEST: 0x0d,
   INDEX: 0x10,
   KEYS: 0x11,
 } as const;
@@ -169,6 +171,15 @@ export function resentKey(topicId: number, queueId: number, chunk: number): Buff
 /** The chunk in such a key. */
 export function resentChunkIn(key: Buffer): number {
   return key.readUIntBE(7, 5);
+}
+
+/** Key of a row of LATEST. */
+export function latestKey(topicId: number, digest: Buffer): Buffer {
+  const key = Buffer.allocUnsafe(5 + digest.length);
+  key[0] = Table.LATEST;
+  key.writeUInt32BE(topicId, 1);
+  key.set(digest, 5);
+  return key;
 }
 
 /** Key of a row of INDEX or KEYS. */

@@ -61,7 +61,7 @@ export function loadState(
     }
   }
   for (const { key, value } of source.range(tableStart(Table.SEGMENTS), tableEnd(Table.SEGMENTS))) {
-    state.segmentTimes.set(segmentStartIn(key), value.readDoubleLE(0));
+    state.segmentTimes.restore(segmentStartIn(key), value.readDoubleLE(0));
   }
   for (const { key, value } of source.range(
     tableStart(Table.RELOCATED),

@@ -113,6 +113,11 @@ export function keyHash(bytes: Uint8Array, start: number, end: number): number {
   return fnv1a(bytes, start, end) >>> 12 || 1;
 }
 
+/** Finds the ordering key of a message, as `findTag` finds tags. */
+export function orderingKeyOf(bytes: Uint8Array, at: number, end: number, out: Slice): boolean {
+  return findText(ORDERING_KEY_FIELD, bytes, at, end, out);
+}
+
 /** The key hash of a message; 0 when it has no ordering key. */
 export function keyHashOfMessage(bytes: Uint8Array, at: number, end: number): number {
   const found = findText(ORDERING_KEY_FIELD, bytes, at, end, scratch);

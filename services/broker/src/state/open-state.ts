@@ -234,7 +234,7 @@ function timesOf(state: BrokerState, segments: Segments): RecordVisitor {
     const body = at + RECORD_HEADER_BYTES;
     const timeMs =
       tag === RecordTag.MESSAGE ? storeTimeOf(view, body) : readUint64(view, body + STATE_TIME_AT);
-    if (segment !== undefined) state.noteSegmentTime(segment.start, timeMs);
+    if (segment !== undefined) state.segmentTimes.note(segment.start, timeMs);
   };
 }
 

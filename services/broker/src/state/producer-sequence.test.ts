@@ -38,6 +38,61 @@ test('forgets the oldest runs, never the newest 256, and never tells a wrong off
   expect(producer.encode().length).toBeLessThanOrEqual(17 + 512 * 16);
 });
 
+test('knows what dropped messages repeat, between messages that were stored', () => {
+  const step = fc.record({
+    others: fc.integer({ min: 0, max: 2 }),
+    repeats: fc.integer({ min: 0, max: 3 }),
+    queueId: fc.integer({ min: 0, max: 3 }),
+    first: fc.integer({ min: 0, max: 50 }),
+  });
+  fc.assert(
+    fc.property(fc.array(step, { minLength: 1, maxLength: 200 }), fc.boolean(), (steps, reload) => {
+      let producer = new ProducerSequence();
+      const places: { queueId: number; offset: number }[] = [];
+      let offset = 0;
+      for (const { others, repeats, queueId, first } of steps) {
+        offset += others;
+        if (repeats > 0) {
+          producer.repeated(places.length, repeats, { queueId, offset: first }, 1);
+          for (let i = 0; i < repeats; i++) places.push({ queueId, offset: first + i });
+        } else {
+          producer.stored(places.length, offset, 1);
+          places.push({ queueId: -1, offset: offset++ });
+        }
+        if (reload) producer = ProducerSequence.decode(producer.encode());
+      }
+      expect(producer.next).toBe(places.length);
+      for (const [sequence, { queueId, offset: at }] of places.entries()) {
+        const repeated = producer.findRepeated(sequence);
+        if (queueId >= 0) expect(repeated).toEqual({ queueId, offset: at });
+        else {
+          expect(repeated).toBeUndefined();
+          expect(producer.find(sequence)).toBe(at);
+        }
+      }
+      expect(producer.findRepeated(places.length)).toBeUndefined();
+    }),
+  );
+});
+
+test('forgets the oldest repeats together with what lies between them', () => {
+  const producer = new ProducerSequence();
+  let sequence = 0;
+  for (let i = 0; i < 2000; i++) {
+    producer.stored(sequence++, sequence, 1);
+    producer.repeated(sequence++, 1, { queueId: 9, offset: 7 * i }, 1);
+  }
+  for (let at = 0; at < sequence; at++) {
+    const repeated = producer.findRepeated(at);
+    if (at >= sequence - 500) expect(repeated === undefined).toBe(at % 2 === 0);
+    if (repeated !== undefined) expect(repeated.offset).toBe(7 * ((at - 1) / 2));
+    const found = producer.find(at);
+    // What was dropped and is forgotten is not taken for a message that was stored.
+    if (repeated === undefined && at % 2 === 1) expect(found).toBeUndefined();
+    else if (at % 2 === 0 && found !== undefined) expect(found).toBe(at + 1);
+  }
+});
+
 test('a hole that damage left in the sequences leaves no offset from before it', () => {
   const producer = new ProducerSequence();
   producer.stored(0, 10, 1);

@@ -2,16 +2,20 @@
 // it with the offsets of the first time.
 //
 // Sequences count the producer's messages in the queue, so what is stored is a list of runs in which sequence
-// and offset rise together; a run begins where another producer's messages came between.
+// and offset rise together; a run begins where another producer's messages came between. Messages that were dropped
+// because they repeat others have runs of their own, with the places of those others.
 //
-//   row: 0 version 1 = 1 | 1 last use 8, ms | 9 next sequence 8 | 17 runs, 16 bytes each: sequence 8, offset 8
+//   row: 0 version 1 | 1 last use 8, ms | 9 next sequence 8 | 17 runs, 16 bytes each: sequence 8, offset 8
+//        version 1 ends here; version 2 has runs of repeats behind an offset of -1 and sequence -1:
+//        32 bytes each: sequence 8, number 8, queue id 8, offset 8
 //
-// Bound: 512 runs; a frame older than the oldest run is refused as SEQUENCE_TOO_OLD. An SDK has at most 512
+// Bound: 512 runs of each kind; a frame older than the oldest run is refused as SEQUENCE_TOO_OLD. An SDK has at most 512
 // frames in flight for a queue, so that does not happen to what may honestly be sent again.
 
 const RUNS_MAX = 512;
 const ROW_HEADER_BYTES = 17;
 const RUN_BYTES = 16;
+const NO_RUN = -1;
 
 /** One producer's sequences in one queue. */
 export class ProducerSequence {
@@ -21,6 +25,8 @@ export class ProducerSequence {
   lastUseMs = 0;
   /** Sequence and offset of each run's first message, in turn. */
   #runs: number[] = [];
+  /** Sequence of each first repeat, how many there are, and queue and offset of the message that it repeats. */
+  #repeats: number[] = [];
 
   /** Notes a stored message. */
   stored(sequence: number, offset: number, timeMs: number): void {
@@ -31,7 +37,7 @@ export class ProducerSequence {
       sequence === this.next &&
       offset - (runs[last + 1] as number) === sequence - (runs[last] as number);
     if (!continues) {
-      if (sequence !== this.next) runs.length = 0;
+      if (sequence !== this.next) this.#forget();
       if (runs.length >= 2 * RUNS_MAX) runs.splice(0, RUNS_MAX);
       runs.push(sequence, offset);
     }
@@ -39,7 +45,45 @@ export class ProducerSequence {
     this.lastUseMs = timeMs;
   }
 
-  /** The offset that a message was stored at; undefined when that is not known any more. */
+  /** Notes messages that were dropped, because they repeat others that are next to each other from `first` on. */
+  repeated(
+    sequence: number,
+    count: number,
+    first: { readonly queueId: number; readonly offset: number },
+    timeMs: number,
+  ): void {
+    if (sequence !== this.next) this.#forget();
+    const repeats = this.#repeats;
+    if (repeats.length >= 4 * RUNS_MAX) {
+      repeats.splice(0, 2 * RUNS_MAX);
+      // Without those that were dropped before it, a run may not be told from what it goes across.
+      const oldest = repeats[0] as number;
+      while ((this.#runs[0] ?? oldest) < oldest) this.#runs.splice(0, 2);
+    }
+    repeats.push(sequence, count, first.queueId, first.offset);
+    this.next = sequence + count;
+    this.lastUseMs = timeMs;
+  }
+
+  /** A hole in the sequences: nothing from before it is known any more. */
+  #forget(): void {
+    this.#runs.length = 0;
+    this.#repeats.length = 0;
+  }
+
+  /** The message that one repeats which was dropped; undefined when it was not, or that is not known any more. */
+  findRepeated(sequence: number): { queueId: number; offset: number } | undefined {
+    const repeats = this.#repeats;
+    for (let at = repeats.length - 4; at >= 0; at -= 4) {
+      const behind = sequence - (repeats[at] as number);
+      if (behind < 0) continue;
+      if (behind >= (repeats[at + 1] as number)) return undefined;
+      return { queueId: repeats[at + 2] as number, offset: (repeats[at + 3] as number) + behind };
+    }
+    return undefined;
+  }
+
+  /** The offset that a message was stored at, unless it was dropped; undefined when that is not known any more. */
   find(sequence: number): number | undefined {
     const runs = this.#runs;
     if (sequence >= this.next) return undefined;
@@ -57,12 +101,13 @@ export class ProducerSequence {
 
   /** The row. */
   encode(): Buffer {
-    const row = Buffer.alloc(ROW_HEADER_BYTES + (this.#runs.length / 2) * RUN_BYTES);
-    row[0] = 1;
+    const repeats = this.#repeats;
+    const numbers = repeats.length === 0 ? this.#runs : [...this.#runs, NO_RUN, NO_RUN, ...repeats];
+    const row = Buffer.alloc(ROW_HEADER_BYTES + (numbers.length / 2) * RUN_BYTES);
+    row[0] = repeats.length === 0 ? 1 : 2;
     row.writeDoubleLE(this.lastUseMs, 1);
     row.writeDoubleLE(this.next, 9);
-    for (const [i, value] of this.#runs.entries())
-      row.writeDoubleLE(value, ROW_HEADER_BYTES + 8 * i);
+    for (const [i, value] of numbers.entries()) row.writeDoubleLE(value, ROW_HEADER_BYTES + 8 * i);
     return row;
   }
 
@@ -71,8 +116,12 @@ export class ProducerSequence {
     const sequence = new ProducerSequence();
     sequence.lastUseMs = row.readDoubleLE(1);
     sequence.next = row.readDoubleLE(9);
-    for (let at = ROW_HEADER_BYTES; at < row.length; at += 8)
-      sequence.#runs.push(row.readDoubleLE(at));
+    let into = sequence.#runs;
+    for (let at = ROW_HEADER_BYTES; at < row.length; at += RUN_BYTES) {
+      const first = row.readDoubleLE(at);
+      if (first === NO_RUN) into = sequence.#repeats;
+      else into.push(first, row.readDoubleLE(at + 8));
+    }
     return sequence;
   }
 }

@@ -1,6 +1,7 @@
 // The rows of a queue: its own, the chunks of its index and its keys, and what idempotent producers sent to it.
 
 import { chunkKey, producerKey, queueKey, Table } from './keys.ts';
+import { ProducerSequence } from './producer-sequence.ts';
 import { CHUNK_ENTRIES, ENTRY_WORDS, type Queue } from './queue.ts';
 import type { Batch } from './store.ts';
 
@@ -36,6 +37,19 @@ export function collectQueue(queue: Queue, puts: Batch['puts'], stored: StoredCh
     puts.push({ key: producerKey(topicId, queueId, producerId), value: producer.encode() });
   }
   queue.dirtyProducers = undefined;
+}
+
+/** What a producer has sent to a queue, to be changed. */
+export function producerOf(queue: Queue, producerId: number): ProducerSequence {
+  queue.producers ??= new Map();
+  let producer = queue.producers.get(producerId);
+  if (producer === undefined) {
+    producer = new ProducerSequence();
+    queue.producers.set(producerId, producer);
+  }
+  queue.dirtyProducers ??= new Set();
+  queue.dirtyProducers.add(producerId);
+  return producer;
 }
 
 /** Adds the full chunks of a queue's index and keys to a batch, and nothing else. */

@@ -71,6 +71,9 @@ export class Queue {
    * index go by themselves.
    */
   sparse = false;
+  /** Its topic drops repeats, or retains the newest message of each key: state/latest-table.ts knows those. */
+  deduplicated = false;
+  compacted = false;
   /** What idempotent producers sent, by producer id; and those whose rows are to be written. */
   producers: Map<number, ProducerSequence> | undefined;
   dirtyProducers: Set<number> | undefined;

@@ -78,7 +78,7 @@ export class StateLog {
    */
   appendMessage(
     queue: Queue,
-    bytes: Uint8Array,
+    bytes: Buffer,
     start: number,
     length: number,
     tagHash: number,
@@ -120,6 +120,9 @@ export class StateLog {
       sequence,
     );
     if (hasKeys) this.state.addKeys(queue, bytes, start, start + length);
+    if (queue.deduplicated || queue.compacted) {
+      this.state.latest.note(queue, queue.next - 1, timeMs, bytes, start, start + length);
+    }
   }
 
   /**
@@ -166,6 +169,7 @@ export class StateLog {
     this.state.lastTimeMs = timeMs;
     this.state.addMessage(queue, position, recordBytes, tagHash, keyHash, timeMs, 0, 0);
     this.state.addKeys(queue, buffer, messageAt, originAt);
+    this.state.latest.note(queue, queue.next - 1, timeMs, buffer, messageAt, originAt);
     this.state.applyOrigin(buffer.subarray(originAt, recordAt + recordBytes));
     this.arrived(queue);
     log.requestFlush();
@@ -254,6 +258,7 @@ export class StateLog {
     state.lastTimeMs = timeMs;
     state.addMessage(queue, position, recordBytes, tagHash, keyHash, timeMs, 0, 0);
     state.addKeys(queue, message, 0, length);
+    state.latest.note(queue, next, timeMs, message, 0, length);
     state.heldDone(offset);
   }
 

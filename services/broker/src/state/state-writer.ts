@@ -104,7 +104,7 @@ export class StateWriter {
     const active = startOfActive(log);
     for (const { start } of log.segments) {
       if (start >= this.#notedSegment && start <= active) {
-        state.noteSegmentTime(start, state.lastTimeMs);
+        state.segmentTimes.note(start, state.lastTimeMs);
       }
     }
     this.#notedSegment = active;

@@ -19,6 +19,10 @@ export interface TopicSettings {
   readonly retentionBytes: number;
   /** Which kind of messages it takes. */
   readonly kind: TopicKind;
+  /** How long a message's repeats are known and dropped, in milliseconds; 0 for not at all. */
+  readonly deduplicationWindowMs: number;
+  /** The newest message of each ordering key is retained. */
+  readonly compacted: boolean;
 }
 
 /** A topic on this broker. */
@@ -27,6 +31,8 @@ export interface Topic {
   readonly name: string;
   readonly createdMs: number;
   settings: TopicSettings;
+  /** Since when repeats are dropped, in milliseconds since the Unix epoch; 0 when they are not. */
+  deduplicatedSinceMs: number;
   /** By queue id; as many as the settings say. */
   readonly queues: Queue[];
   /** Queue that the next frame without a choice goes to. */
@@ -83,6 +89,8 @@ export class TopicTable {
       retentionMs: Number(message.settings?.retentionMs ?? 0n),
       retentionBytes: Number(message.settings?.retentionBytes ?? 0n),
       kind: message.settings?.kind ?? TopicKind.UNSPECIFIED,
+      deduplicationWindowMs: Number(message.settings?.deduplicationWindowMs ?? 0n),
+      compacted: message.settings?.compacted ?? false,
     };
     let topic = this.#byId.get(id);
     if (topic === undefined) {
@@ -91,6 +99,7 @@ export class TopicTable {
         name: message.name,
         createdMs: Number(message.createdMs),
         settings,
+        deduplicatedSinceMs: 0,
         queues: [],
         turn: 0,
         messagesIn: 0,
@@ -103,8 +112,13 @@ export class TopicTable {
       this.nextId = Math.max(this.nextId, id + 1);
     }
     topic.settings = settings;
+    topic.deduplicatedSinceMs = Number(message.deduplicatedSinceMs);
     while (topic.queues.length < settings.queues) {
       topic.queues.push(new Queue(id, topic.queues.length));
+    }
+    for (const queue of topic.queues) {
+      queue.deduplicated = settings.deduplicationWindowMs > 0;
+      queue.compacted = settings.compacted;
     }
     return topic;
   }
@@ -122,17 +136,20 @@ export class TopicTable {
 
 /** A topic as the API and the log tell it. */
 export function topicMessage(
-  topic: Pick<Topic, 'id' | 'name' | 'createdMs' | 'settings'>,
+  topic: Pick<Topic, 'id' | 'name' | 'createdMs' | 'settings' | 'deduplicatedSinceMs'>,
 ): TopicMessage {
   return create(TopicSchema, {
     name: topic.name,
     topicId: topic.id,
     createdMs: BigInt(topic.createdMs),
+    deduplicatedSinceMs: BigInt(topic.deduplicatedSinceMs),
     settings: {
       queues: topic.settings.queues,
       retentionMs: BigInt(topic.settings.retentionMs),
       retentionBytes: BigInt(topic.settings.retentionBytes),
       kind: topic.settings.kind,
+      deduplicationWindowMs: BigInt(topic.settings.deduplicationWindowMs),
+      compacted: topic.settings.compacted,
     },
   });
 }

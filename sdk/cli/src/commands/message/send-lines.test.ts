@@ -18,7 +18,7 @@ function fakeProducer(): Pick<Producer, 'sendBatch'> & {
       this.sent.push(...messages);
       return messages.map(({ body }, offset): SendOutcome => {
         if (String(body).includes('bad')) return { status: 'failed', error: new Error('refused') };
-        const receipt = { messageId: '', broker: 'a', queueId: 0, offset };
+        const receipt = { messageId: '', broker: 'a', queueId: 0, offset, duplicate: false };
         return { status: 'stored', receipt };
       });
     },

@@ -104,11 +104,12 @@ function commonOf({
   };
 }
 
-function receiptText({ messageId, broker, queueId, offset }: Receipt): string {
+function receiptText({ messageId, broker, queueId, offset, duplicate }: Receipt): string {
   return fields([
     ['message id', messageId],
     ['broker', broker],
     ['queue', queueId],
     ['offset', offset],
+    ...(duplicate ? ([['not stored', 'it repeats this message']] as const) : []),
   ]);
 }
