@@ -16,7 +16,7 @@ export interface OrderedFailure {
 /**
  * Splits failing messages.
  *
- * @param failing leased messages, by offset
+ * @param failing leased messages, each once, in any order
  * @param keyOf hash of a message's ordering key; 0 for none
  */
 export function orderedFailure(
@@ -28,7 +28,8 @@ export function orderedFailure(
   const back: UnsettledRange[] = [];
   /** Offset of the first failing message, by key. */
   const firsts = new Map<number, number>();
-  for (const { first, end, leaseId, attempt } of failing) {
+  const inOrder = failing.toSorted((one, other) => one.first - other.first);
+  for (const { first, end, leaseId, attempt } of inOrder) {
     for (let offset = first; offset < end; offset++) {
       const key = keyOf(offset);
       if (key !== 0 && firsts.has(key)) continue;

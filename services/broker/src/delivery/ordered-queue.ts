@@ -5,13 +5,13 @@ import type { ProgressObserver } from '../progress/progress-observer.ts';
 import type { QueueProgress } from '../progress/queue-progress.ts';
 import { HELD_MS } from '../progress/retry-table.ts';
 import type { BrokerState } from '../state/broker-state.ts';
-import { CHUNK_ENTRIES, ENTRY_WORDS, entryKeyHash, type Queue } from '../state/queue.ts';
+import { CHUNK_ENTRIES, entryKeyHash, type Queue } from '../state/queue.ts';
 import type { LeaseGate } from './collect.ts';
 import { KeyLocks } from './key-locks.ts';
 
 /** Messages of a queue that may be passed over while their keys are held by others; then the queue waits for them. */
 const PASSED_OVER_MAX = 4096;
-/** Keys that are looked at for one frame. */
+/** Keys, and messages that are due, that are looked at for one frame; the others come with the next ones. */
 const KEYS_A_FRAME = 1024;
 
 /** A message that waits and may be handed out. */
@@ -27,7 +27,7 @@ export class OrderedQueue implements ProgressObserver {
   readonly #queue: Queue;
   readonly #progress: QueueProgress;
   #locks = new KeyLocks();
-  /** The chunk of the index that was read last. */
+  /** The full chunk of the index that was read last. */
   #chunk = -1;
   #entries: Uint32Array = new Uint32Array();
 
@@ -58,13 +58,15 @@ export class OrderedQueue implements ProgressObserver {
   /** Hash of the ordering key of a message; most that are asked for lie in one chunk of the index. */
   #key(offset: number): number {
     const chunk = Math.floor(offset / CHUNK_ENTRIES);
-    const index = offset % CHUNK_ENTRIES;
-    if (chunk !== this.#chunk || index * ENTRY_WORDS >= this.#entries.length) {
-      if (offset < this.#queue.begin) return this.#state.keyHashOf(this.#queue, offset);
+    if (chunk !== this.#chunk) {
+      // The open chunk moves as it grows, and leaves the memory and comes back elsewhere.
+      if (offset < this.#queue.begin || chunk === this.#queue.openChunk) {
+        return this.#state.keyHashOf(this.#queue, offset);
+      }
       this.#entries = this.#state.chunk(this.#queue, chunk);
       this.#chunk = chunk;
     }
-    return entryKeyHash(this.#entries, index);
+    return entryKeyHash(this.#entries, offset % CHUNK_ENTRIES);
   }
 
   settled(from: number, to: number): void {
@@ -100,20 +102,28 @@ export class OrderedQueue implements ProgressObserver {
 
   /** Messages that wait and may be handed to a holder now, at most `max`; tell of each that is (`handedOut`). */
   candidates(holder: object, nowMs: number, max: number): Candidate[] {
-    const found: Candidate[] = [];
-    // What has failed is due in its own time, and what has no key waits for nobody.
-    for (const { offset, attempt } of this.#progress.dueRetries(nowMs, max)) {
-      const key = this.#key(offset);
-      if (key === 0 || this.#locks.admitsWaiting(key, offset, holder)) {
-        found.push({ offset, attempt });
-      }
-    }
+    const found = this.#dueNow(holder, nowMs, max);
     for (const { offset } of this.#locks.candidates(holder, KEYS_A_FRAME)) {
       if (found.length >= max) break;
       const waiting = this.#progress.waiting(offset);
       if (waiting?.dueMs === HELD_MS) found.push({ offset, attempt: waiting.attempt });
     }
     return found;
+  }
+
+  /** What has failed is due in its own time, and what has no key waits for nobody. */
+  #dueNow(holder: object, nowMs: number, max: number): Candidate[] {
+    for (let looked = max; ; looked *= 4) {
+      const due = this.#progress.dueRetries(nowMs, looked);
+      const found = due.filter(({ offset }) => {
+        const key = this.#key(offset);
+        return key === 0 || this.#locks.admitsWaiting(key, offset, holder);
+      });
+      // What is held back must not stand in the way of what is due behind it.
+      if (found.length >= max || due.length < looked || looked >= KEYS_A_FRAME) {
+        return found.slice(0, max);
+      }
+    }
   }
 
   /** A message that waited is handed out. */
