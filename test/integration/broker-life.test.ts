@@ -171,8 +171,8 @@ describe('a frame', () => {
     const [outcome] = await produce([frame(['a', 'b', 'c'], 7, 0, 2)]);
     expect(outcome?.reason).toBe('');
     expect(outcome?.parts).toEqual([
-      { firstIndex: 0, offset: 0 },
-      { firstIndex: 1, offset: 2 },
+      { firstIndex: 0, offset: 0, queueId: undefined, duplicate: false },
+      { firstIndex: 1, offset: 2, queueId: undefined, duplicate: false },
     ]);
   });
 
