@@ -31,6 +31,8 @@ const CONSUMER_ID = /^[\x21-\x7e]{1,127}$/;
 const SUBSCRIPTIONS_MAX = 256;
 /** Credit that is granted beyond this says nothing more; it keeps the sums exact. */
 const CREDIT_MAX = 2 ** 40;
+/** Turns of the event loop after which a stream that has ended is known not to be cancelled; two were measured. */
+const END_TURNS = 4;
 
 interface Opened {
   readonly topic: Topic;
@@ -89,16 +91,20 @@ export class SubscribeStream implements Consumer {
       this.clogged = false;
       this.#pump();
     });
-    call.on('end', () => {
-      // A connection that breaks ends the stream, too, and only then tells that it was cancelled.
-      modules.clock.defer(() => {
-        this.#close(!call.cancelled);
-        call.end();
-      });
-    });
+    call.on('end', () => this.#ended(END_TURNS));
     call.on('cancelled', () => this.#close(false));
     call.on('error', () => this.#close(false));
     call.on('close', () => this.#close(false));
+  }
+
+  /** The consumer says nothing more: it has closed the stream, or, which is told later, the stream has broken. */
+  #ended(turns: number): void {
+    if (turns > 0) {
+      this.#modules.clock.defer(() => this.#ended(turns - 1));
+      return;
+    }
+    this.#close(!this.#call.cancelled);
+    this.#call.end();
   }
 
   async #take(request: SubscribeRequest): Promise<void> {
