@@ -347,10 +347,10 @@ export class QueueProgress {
     return this.#putBack(first, end, leaseId, dueMs, 1);
   }
 
-  /** A message that was stopped may be delivered again from `dueMs` on. */
+  /** A message that was stopped, or waits for its ordering key, may be delivered again from `dueMs` on. */
   resume(offset: number, dueMs: number): void {
     const entry = this.#retries?.find(offset);
-    if (entry === undefined || entry.lease !== undefined || entry.dueMs !== STOPPED_MS) return;
+    if (entry === undefined || entry.lease !== undefined || entry.dueMs < HELD_MS) return;
     this.#retries?.wait(offset, entry.attempt, entry.leaseId, dueMs);
   }
 

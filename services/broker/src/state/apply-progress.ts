@@ -1,7 +1,9 @@
 // Applies the records of deliveries and settlements to the groups' progress.
 
 import { type Leased, type Settled, SettledOutcome } from '@ternmq/proto/gen/ternmq/log/v1/log_pb';
+import { HELD_MS } from '../progress/retry-table.ts';
 import type { BrokerState } from './broker-state.ts';
+import type { Group } from './groups.ts';
 
 /**
  * Messages are handed to a consumer.
@@ -55,6 +57,19 @@ export function applySettled(state: BrokerState, settled: Settled): void {
       case SettledOutcome.DROPPED:
         for (let offset = first; offset < end; offset++) queue.remove(offset);
         break;
+    }
+  }
+}
+
+/** A group is ordered no more: what waits for its ordering key need not. */
+export function letGoOfOrder(state: BrokerState, group: Group): void {
+  for (const progress of group.progress.values()) {
+    for (const [queueId, queue] of progress.queues.entries()) {
+      const held: number[] = [];
+      queue?.forEachUnsettled((offset) => {
+        if (queue.waiting(offset)?.dueMs === HELD_MS) held.push(offset);
+      });
+      for (const offset of held) state.changeQueue(progress, queueId).resume(offset, 0);
     }
   }
 }

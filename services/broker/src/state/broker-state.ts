@@ -10,7 +10,7 @@ import type { ProgressStarted, StateRecord } from '@ternmq/proto/gen/ternmq/log/
 import { OriginSchema } from '@ternmq/proto/gen/ternmq/message/v1/message_pb';
 import { assert } from '@ternmq/runtime';
 import type { QueueProgress } from '../progress/queue-progress.ts';
-import { applyLeased, applySettled } from './apply-progress.ts';
+import { applyLeased, applySettled, letGoOfOrder } from './apply-progress.ts';
 import { applyTransaction } from './apply-transaction.ts';
 import { ChunkCache } from './chunk-cache.ts';
 import {
@@ -325,7 +325,9 @@ export class BrokerState {
         this.#deleteTopic(change.value.topicId);
         return;
       case 'groupPut': {
+        const before = this.groups.findById(change.value.groupId)?.settings.ordered ?? false;
         const group = this.groups.put(change.value);
+        if (before && !group.settings.ordered) letGoOfOrder(this, group);
         this.#setRow(idKey(Table.GROUPS, group.id), encodeGroup(group));
         return;
       }
