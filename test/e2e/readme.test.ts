@@ -116,6 +116,11 @@ describe('the README', () => {
     expect(shown.match(/charge-7 {2}charge customer 42\n/g)).toHaveLength(1);
   });
 
+  test('retains values', async () => {
+    expect(await run('compaction')).toMatch(/^flags +broker-a +any, compacted /m);
+    expect(await runProgram('compaction-sdk')).toBe("{ 'dark-mode': 'on' }\n");
+  });
+
   test('filters by SQL', async () => {
     expect(await runProgram('filter')).toBe('large\n');
   });

@@ -251,7 +251,7 @@ export class StateDriver {
     const windowMs = [0, 0, 4000][this.#random.integer(3)] as number;
     return {
       deduplicationWindowMs: BigInt(windowMs),
-      compacted: false,
+      compacted: this.#random.integer(3) === 0,
     };
   }
 

@@ -1,6 +1,7 @@
 // What operators do: topics, groups, progress, single messages, brokers. Every call goes to all broker groups that it
 // concerns; what only some of them have done is told as PARTIAL.
 
+import { BrokerCalls, type Member } from './broker-calls.ts';
 import { type CallOptions, CallTime } from './call-time.ts';
 import type { Clock } from './clock.ts';
 import {
@@ -9,14 +10,13 @@ import {
   type ResendResult,
   resendDeadLetters,
 } from './dead-letters.ts';
-import { isMqError, MqError, noBroker } from './errors.ts';
+import { isMqError, MqError } from './errors.ts';
 import type { StartPoint } from './message.ts';
 import { mayKeep } from './message-id.ts';
 import { FOUND_MAX, findOn, type MessageQuery } from './message-query.ts';
 import type { ReceivedMessage } from './received-message.ts';
 import { type ResetStep, type ResetTarget, resetSteps } from './reset.ts';
 import type { Routes } from './routes.ts';
-import type { Channel } from './transport/channel.ts';
 import type { Channels } from './transport/channels.ts';
 import type { DeadLetter } from './transport/dead-letters.ts';
 import {
@@ -58,20 +58,15 @@ export interface CopyStep extends ResetStep {
   readonly topic: string;
 }
 
-interface Member {
-  readonly name: string;
-  readonly channel: Channel;
-}
-
 /** Operators' calls; made by `Client.admin`. */
 export class Admin {
+  readonly #calls: BrokerCalls;
   readonly #routes: Routes;
-  readonly #channels: Channels;
   readonly #clock: Clock;
 
   constructor(modules: { routes: Routes; channels: Channels; clock: Clock }) {
+    this.#calls = new BrokerCalls(modules);
     this.#routes = modules.routes;
-    this.#channels = modules.channels;
     this.#clock = modules.clock;
   }
 
@@ -83,7 +78,7 @@ export class Admin {
   /** What a broker tells of itself. Throws NO_BROKER when the name is not known. */
   async describeBroker(name: string, options: CallOptions = {}): Promise<BrokerDescription> {
     const time = new CallTime(this.#clock, options);
-    const member = (await this.#members(time)).find((one) => one.name === name);
+    const member = (await this.#calls.members(time)).find((one) => one.name === name);
     if (member === undefined) throw new MqError('NO_BROKER', `there is no broker ${name}`);
     return brokerDescription(await member.channel.unary(broker.describeBroker, {}, time));
   }
@@ -94,11 +89,15 @@ export class Admin {
     settings: TopicSettings = {},
     options: CallOptions = {},
   ): Promise<TopicDescription[]> {
-    return this.#onAll(`topic ${name}`, options, async ({ channel, name: brokerName }, time) => {
-      const request = { name, settings: topicSettings(settings) };
-      const { topic } = await channel.unary(broker.createTopic, request, time);
-      return topic === undefined ? [] : [topicOf(brokerName, topic)];
-    });
+    return this.#calls.onAll(
+      `topic ${name}`,
+      options,
+      async ({ channel, name: brokerName }, time) => {
+        const request = { name, settings: topicSettings(settings) };
+        const { topic } = await channel.unary(broker.createTopic, request, time);
+        return topic === undefined ? [] : [topicOf(brokerName, topic)];
+      },
+    );
   }
 
   /** Changes a topic on every broker group that has it. Throws TOPIC_NOT_FOUND, QUEUES_SHRINK, PARTIAL. */
@@ -107,7 +106,7 @@ export class Admin {
     settings: TopicSettings,
     options: CallOptions = {},
   ): Promise<TopicDescription[]> {
-    return this.#onOwners(
+    return this.#calls.onOwners(
       'TOPIC_NOT_FOUND',
       options,
       async ({ channel, name: brokerName }, time) => {
@@ -120,7 +119,7 @@ export class Admin {
 
   /** Deletes a topic with its messages everywhere. Throws TOPIC_NOT_FOUND. */
   async deleteTopic(name: string, options: CallOptions = {}): Promise<void> {
-    await this.#onOwners('TOPIC_NOT_FOUND', options, async ({ channel }, time) => {
+    await this.#calls.onOwners('TOPIC_NOT_FOUND', options, async ({ channel }, time) => {
       await channel.unary(broker.deleteTopic, { name }, time);
       return [name];
     });
@@ -128,7 +127,7 @@ export class Admin {
 
   /** All topics of all broker groups. */
   listTopics(options: CallOptions = {}): Promise<TopicDescription[]> {
-    return this.#onAll('the list', options, async ({ channel, name }, time) => {
+    return this.#calls.onAll('the list', options, async ({ channel, name }, time) => {
       const topics: TopicDescription[] = [];
       let pageToken = '';
       do {
@@ -149,7 +148,7 @@ export class Admin {
     name: string,
     options: CallOptions = {},
   ): Promise<{ topics: TopicDescription[]; queues: QueueDescription[] }> {
-    const found = await this.#onOwners('TOPIC_NOT_FOUND', options, async (member, time) => [
+    const found = await this.#calls.onOwners('TOPIC_NOT_FOUND', options, async (member, time) => [
       { member, answer: await member.channel.unary(broker.describeTopic, { name }, time) },
     ]);
     return {
@@ -174,11 +173,15 @@ export class Admin {
     settings: GroupSettings = {},
     options: CallOptions = {},
   ): Promise<GroupDescription[]> {
-    return this.#onAll(`group ${name}`, options, async ({ channel, name: brokerName }, time) => {
-      const request = { name, settings: groupSettings(settings) };
-      const { group } = await channel.unary(broker.createGroup, request, time);
-      return group === undefined ? [] : [groupOf(brokerName, group)];
-    });
+    return this.#calls.onAll(
+      `group ${name}`,
+      options,
+      async ({ channel, name: brokerName }, time) => {
+        const request = { name, settings: groupSettings(settings) };
+        const { group } = await channel.unary(broker.createGroup, request, time);
+        return group === undefined ? [] : [groupOf(brokerName, group)];
+      },
+    );
   }
 
   /** Changes a group on every broker group that has it. Throws GROUP_NOT_FOUND. */
@@ -187,7 +190,7 @@ export class Admin {
     settings: GroupSettings,
     options: CallOptions = {},
   ): Promise<GroupDescription[]> {
-    return this.#onOwners(
+    return this.#calls.onOwners(
       'GROUP_NOT_FOUND',
       options,
       async ({ channel, name: brokerName }, time) => {
@@ -200,7 +203,7 @@ export class Admin {
 
   /** Deletes a group with its progress everywhere. Throws GROUP_NOT_FOUND, GROUP_IN_USE. */
   async deleteGroup(name: string, options: CallOptions = {}): Promise<void> {
-    await this.#onOwners('GROUP_NOT_FOUND', options, async ({ channel }, time) => {
+    await this.#calls.onOwners('GROUP_NOT_FOUND', options, async ({ channel }, time) => {
       await channel.unary(broker.deleteGroup, { name }, time);
       return [name];
     });
@@ -208,7 +211,7 @@ export class Admin {
 
   /** All groups of all broker groups. */
   listGroups(options: CallOptions = {}): Promise<GroupDescription[]> {
-    return this.#onAll('the list', options, async ({ channel, name }, time) => {
+    return this.#calls.onAll('the list', options, async ({ channel, name }, time) => {
       const groups: GroupDescription[] = [];
       let pageToken = '';
       do {
@@ -238,7 +241,7 @@ export class Admin {
     /** Messages that hold back their ordering keys: at most 1000 of each broker. */
     stopped: StoppedDescription[];
   }> {
-    const found = await this.#onOwners('GROUP_NOT_FOUND', options, async (member, time) => [
+    const found = await this.#calls.onOwners('GROUP_NOT_FOUND', options, async (member, time) => [
       { member, answer: await member.channel.unary(broker.describeGroup, { name }, time) },
     ]);
     return {
@@ -288,7 +291,7 @@ export class Admin {
     options: CallOptions & { readonly deadLetter?: boolean } = {},
   ): Promise<void> {
     const time = new CallTime(this.#clock, options);
-    const member = (await this.#members(time)).find(({ name }) => name === stopped.broker);
+    const member = (await this.#calls.members(time)).find(({ name }) => name === stopped.broker);
     if (member === undefined) {
       throw new MqError('NO_BROKER', `there is no broker ${stopped.broker}`);
     }
@@ -306,7 +309,7 @@ export class Admin {
     topic: string,
     options: CallOptions = {},
   ): Promise<ProgressDescription[]> {
-    return this.#onOwners(
+    return this.#calls.onOwners(
       ['TOPIC_NOT_FOUND', 'GROUP_NOT_FOUND'],
       options,
       async ({ channel, name }, time) => {
@@ -322,7 +325,7 @@ export class Admin {
     at: StartPoint,
     options: CallOptions = {},
   ): Promise<{ broker: string; queueId: number; offset: number }[]> {
-    return this.#onOwners('TOPIC_NOT_FOUND', options, async ({ channel, name }, time) => {
+    return this.#calls.onOwners('TOPIC_NOT_FOUND', options, async ({ channel, name }, time) => {
       const { offsets } = await channel.unary(
         broker.queryOffset,
         { topic, target: targetOf(at) },
@@ -366,7 +369,7 @@ export class Admin {
     steps: readonly ResetStep[],
     time: CallTime,
   ): Promise<void> {
-    for (const { name, channel } of await this.#members(time)) {
+    for (const { name, channel } of await this.#calls.members(time)) {
       const offsets = steps
         .filter((step) => step.broker === name)
         .map(({ queueId, after }) => ({ queueId, offset: BigInt(after) }));
@@ -388,7 +391,7 @@ export class Admin {
     options: CallOptions = {},
   ): Promise<CopyStep[]> {
     const { from: fromGroup, to: toGroup, topic = '', dryRun = false } = copy;
-    return this.#onOwners(
+    return this.#calls.onOwners(
       ['TOPIC_NOT_FOUND', 'GROUP_NOT_FOUND', 'NO_PROGRESS'],
       options,
       async ({ channel, name }, time) => {
@@ -413,7 +416,7 @@ export class Admin {
    */
   async removeMember(group: string, consumerId: string, options: CallOptions = {}): Promise<void> {
     const missing = ['GROUP_NOT_FOUND', 'MEMBER_NOT_FOUND'];
-    await this.#onOwners(missing, options, async ({ channel }, time) => {
+    await this.#calls.onOwners(missing, options, async ({ channel }, time) => {
       await channel.unary(broker.removeMember, { group, consumerId }, time);
       return [consumerId];
     });
@@ -431,7 +434,7 @@ export class Admin {
   ): Promise<DeadLetter[]> {
     const { group, max = 100, order = 'newest' } = list;
     const time = new CallTime(this.#clock, options);
-    return listDeadLetters(await this.#members(time), { group, max, order }, time);
+    return listDeadLetters(await this.#calls.members(time), { group, max, order }, time);
   }
 
   /**
@@ -441,7 +444,7 @@ export class Admin {
    * @param options hold for each of the calls that this is made of, and not for all together
    */
   async resendDeadLetters(choice: ResendChoice, options: CallOptions = {}): Promise<ResendResult> {
-    const members = await this.#members(new CallTime(this.#clock, options));
+    const members = await this.#calls.members(new CallTime(this.#clock, options));
     return resendDeadLetters(members, choice, options, this.#clock);
   }
 
@@ -453,7 +456,7 @@ export class Admin {
     } = {},
   ): Promise<TransactionDescription[]> {
     const { state, producerGroup = '' } = options;
-    return this.#onAll('the list', options, async ({ channel, name }, call) => {
+    return this.#calls.onAll('the list', options, async ({ channel, name }, call) => {
       const found: TransactionDescription[] = [];
       for (let pageToken = ''; ; ) {
         const page = await channel.unary(
@@ -478,7 +481,7 @@ export class Admin {
     options: CallOptions = {},
   ): Promise<TransactionDescription> {
     const time = new CallTime(this.#clock, options);
-    const members = await this.#members(time);
+    const members = await this.#calls.members(time);
     const keeper = members.find(({ name }) => mayKeep(name, transactionId)) ?? members[0];
     const cause = 'an operator';
     const { name, channel } = keeper as Member;
@@ -497,7 +500,7 @@ export class Admin {
   /** One message by its id. Throws MESSAGE_NOT_FOUND, INVALID_MESSAGE_ID. */
   async getMessage(id: string, options: CallOptions = {}): Promise<ReceivedMessage> {
     const time = new CallTime(this.#clock, options);
-    const members = await this.#members(time);
+    const members = await this.#calls.members(time);
     const keepers = members.filter(({ name }) => mayKeep(name, id));
     // An id that no broker's name fits is given to any of them, for its sentence.
     const asked = keepers.length > 0 ? keepers : members.slice(0, 1);
@@ -516,8 +519,10 @@ export class Admin {
   /** Messages of a topic by key, store time, or both, of all brokers, the newest first. Throws TOPIC_NOT_FOUND. */
   async findMessages(wanted: MessageQuery, options: CallOptions = {}): Promise<ReceivedMessage[]> {
     const { max = FOUND_MAX } = wanted;
-    const found = await this.#onOwners('TOPIC_NOT_FOUND', options, ({ channel, name }, time) =>
-      findOn(channel, name, { ...wanted, max }, time),
+    const found = await this.#calls.onOwners(
+      'TOPIC_NOT_FOUND',
+      options,
+      ({ channel, name }, time) => findOn(channel, name, { ...wanted, max }, time),
     );
     found.sort((one, other) => other.storeTimeMs - one.storeTimeMs);
     return found.slice(0, max);
@@ -536,65 +541,8 @@ export class Admin {
   ): Promise<MessageTrace> {
     const { progress = () => {}, deadlineMs = TRACE_MS, signal } = options;
     const time = new CallTime(this.#clock, { deadlineMs, signal });
-    const members = await this.#members(time);
+    const members = await this.#calls.members(time);
     const keeper = members.find(({ name }) => mayKeep(name, id)) ?? members[0];
     return traceOn((keeper as Member).channel, id, this.#clock, time, progress);
-  }
-
-  async #members(time: CallTime): Promise<Member[]> {
-    const brokers = await this.#routes.brokers(time);
-    const masters = brokers.filter(({ master }) => master);
-    if (masters.length === 0) throw noBroker();
-    return masters
-      .map(({ name, address }) => ({ name, channel: this.#channels.get(address) }))
-      .sort((one, other) => (one.name < other.name ? -1 : 1));
-  }
-
-  /** Asks every broker group; all must succeed. */
-  async #onAll<Item>(
-    what: string,
-    options: CallOptions,
-    call: (member: Member, time: CallTime) => Promise<Item[]>,
-  ): Promise<Item[]> {
-    const time = new CallTime(this.#clock, options);
-    const members = await this.#members(time);
-    const results = await Promise.allSettled(members.map((member) => call(member, time)));
-    const failed = results.flatMap((result, index) =>
-      result.status === 'rejected' ? [{ name: members[index]?.name, error: result.reason }] : [],
-    );
-    if (failed.length === 0) {
-      return results.flatMap((result) => (result.status === 'fulfilled' ? result.value : []));
-    }
-    if (failed.length === members.length) throw failed[0]?.error;
-    throw new MqError(
-      'PARTIAL',
-      `${what} was done on ${members.length - failed.length} of ${members.length} broker groups; it failed on ` +
-        failed.map(({ name, error }) => `${name} (${String(error.message)})`).join(', '),
-      { cause: failed[0]?.error },
-    );
-  }
-
-  /** Asks every broker group; at least one must know the thing, and the others may say that they do not. */
-  async #onOwners<Item>(
-    missing: string | readonly string[],
-    options: CallOptions,
-    call: (member: Member, time: CallTime) => Promise<Item[]>,
-  ): Promise<Item[]> {
-    const codes: readonly string[] = typeof missing === 'string' ? [missing] : missing;
-    let absent: unknown;
-    let found = false;
-    const items = await this.#onAll('the change', options, async (member, time) => {
-      try {
-        const answer = await call(member, time);
-        found = true;
-        return answer;
-      } catch (error) {
-        if (!isMqError(error) || !codes.includes(error.code)) throw error;
-        absent = error;
-        return [];
-      }
-    });
-    if (!found && absent !== undefined) throw absent;
-    return items;
   }
 }

@@ -30,6 +30,7 @@ export type {
   StartPoint,
   SubscriptionFilter,
 } from './message.ts';
+export { TOMBSTONE } from './message.ts';
 export type { MessageQuery } from './message-query.ts';
 export type { MessageStream } from './message-stream.ts';
 export type { OutgoingValue, Producer, ProducerOptions, SendOptions } from './producer.ts';

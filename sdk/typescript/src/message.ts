@@ -2,6 +2,9 @@
 
 import type { DelayLevel } from './delay.ts';
 
+/** In a compacted topic, a message with this property, whatever its value, removes its ordering key. */
+export const TOMBSTONE = 'ternmq.tombstone';
+
 /** A message to send. */
 export interface OutgoingMessage {
   /** Payload, 1 byte to 4 MiB; text is sent as UTF-8. */

@@ -5,10 +5,11 @@
 //   a topic with a shorter retention of its own has its queues begin later.
 //
 // Nothing goes before a snapshot of the state lies behind it in the log, durable: the state could not be built
-// any more. Messages that are delivered and not settled, and delayed ones that wait, are appended again first, with their
-// old offsets.
+// any more. Messages that are delivered and not settled, delayed ones that wait, and the newest of each key of compacted
+// topics are appended again first, with their old offsets.
 
 import type { Clock, Logger, Timer } from '@ternmq/runtime';
+import { isNewest, isTombstone, newestThatGo } from './compaction.ts';
 import type { OffsetFinder } from './delivery/offsets.ts';
 import type { DiskGuard } from './disk-guard.ts';
 import { CHUNK_ENTRIES, type Queue } from './state/queue.ts';
@@ -149,6 +150,9 @@ export class Retention {
     };
     await this.#relocateUnsettled(goes);
     await this.#relocateTimers(goes);
+    for (const topic of [...this.#stateLog.state.topics.all()]) {
+      await this.#relocateNewest(topic, goes);
+    }
     this.#stateLog.change({
       case: 'logTrimmed',
       value: { $typeName: 'ternmq.log.v1.LogTrimmed', startPosition: BigInt(position) },
@@ -181,6 +185,20 @@ export class Retention {
     }
   }
 
+  /** Appends messages again that a compacted topic retains and that would go. */
+  async #relocateNewest(
+    topic: Topic,
+    goes: (queue: Queue, offset: number) => boolean,
+  ): Promise<void> {
+    if (!topic.settings.compacted) return;
+    const { state } = this.#stateLog;
+    for (const { queue, offset } of await newestThatGo(state, topic, goes, this.#clock)) {
+      // One that was not settled has been appended again already.
+      if (goes(queue, offset))
+        await this.#relocate(queue, offset, (record) => !isTombstone(record));
+    }
+  }
+
   /** Appends delayed messages again that wait and would go. */
   async #relocateTimers(goes: (queue: Queue, offset: number) => boolean): Promise<void> {
     const { held } = this.#stateLog.state;
@@ -195,18 +213,27 @@ export class Retention {
     }
   }
 
-  async #relocate(queue: Queue, offset: number): Promise<void> {
+  /** @param wanted asked of its record; of a compacted queue, only the newest of their keys are appended again */
+  async #relocate(
+    queue: Queue,
+    offset: number,
+    wanted: (record: Buffer) => boolean = () => true,
+  ): Promise<void> {
     const { state, log } = this.#stateLog;
     const { position, length } = state.locate(queue, offset);
     if (length === 0 || queue.deleted) return;
     try {
       await log.load(position, length);
       const record = log.find(position, length);
-      if (record !== undefined && !queue.deleted)
-        this.#stateLog.relocateMessage(queue, offset, record);
+      if (record === undefined || queue.deleted || !wanted(record)) return;
+      if (queue.compacted && !isNewest(state, queue, offset, record)) return;
+      this.#stateLog.relocateMessage(queue, offset, record);
     } catch (error) {
       const { topicId, queueId } = queue;
-      this.#logger.error({ error, topicId, queueId, offset }, 'an unsettled message is damaged');
+      this.#logger.error(
+        { error, topicId, queueId, offset },
+        'a message that is to be kept is damaged',
+      );
     }
   }
 
@@ -235,9 +262,13 @@ export class Retention {
     }
     if (begins.length === 0) return;
     const beginOf = new Map(begins.map(({ queue, begin }) => [queue, begin]));
-    await this.#relocateUnsettled(
-      (queue, offset) => offset < (beginOf.get(queue) ?? 0) && !queue.relocated?.has(offset),
-    );
+    const goes = (queue: Queue, offset: number): boolean =>
+      offset < (beginOf.get(queue) ?? 0) && !queue.relocated?.has(offset);
+    await this.#relocateUnsettled(goes);
+    if (topic.settings.compacted) {
+      await this.#writer.write();
+      await this.#relocateNewest(topic, goes);
+    }
     if (topic.queues[0]?.deleted) return;
     this.#stateLog.change({
       case: 'queuesTrimmed',

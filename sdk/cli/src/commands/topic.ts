@@ -61,11 +61,24 @@ export function topicCommand(command: Command): void {
         'tern topic create clicks --queues 16 --retention 7d --retention-bytes 1GiB',
         'tern topic create reminders --type delay',
         'tern topic create payments --deduplication 10m',
+        'tern topic create settings --compacted',
       ],
     },
-    addSettingFlags,
-    async ({ client, args: [topic = ''], flags, format, options }: ClientCall<SettingFlags>) => {
-      const topics = await client.admin.createTopic(topic, settingsOf(flags), options);
+    (create) =>
+      addSettingFlags(create).option(
+        '--compacted',
+        'Retain the newest message of each ordering key, whatever the retention',
+      ),
+    async ({
+      client,
+      args: [topic = ''],
+      flags,
+      format,
+      options,
+    }: ClientCall<SettingFlags & { compacted?: boolean }>) => {
+      const { compacted = false } = flags;
+      const settings = { ...settingsOf(flags), compacted };
+      const topics = await client.admin.createTopic(topic, settings, options);
       await print(format === 'json' ? jsonLine(topics) : topicTable(topics));
     },
   );
@@ -114,8 +127,8 @@ export function topicCommand(command: Command): void {
   );
 }
 
-function addSettingFlags(command: Command): void {
-  command
+function addSettingFlags(command: Command): Command {
+  return command
     .option('--queues <number>', 'Queues on each broker group', wholeNumber(1, 1024))
     .option('--retention <time>', 'How long messages are kept at least', duration)
     .option('--retention-bytes <size>', 'Bytes of each queue that are kept', size)
@@ -166,7 +179,10 @@ function topicTable(topics: readonly TopicDescription[]): string {
   return table(topics, [
     { title: 'topic', value: ({ name }) => name },
     { title: 'broker', value: ({ broker }) => broker },
-    { title: 'type', value: ({ settings }) => settings.kind },
+    {
+      title: 'type',
+      value: ({ settings: { kind, compacted } }) => (compacted ? `${kind}, compacted` : kind),
+    },
     { title: 'queues', value: ({ settings }) => settings.queues },
     {
       title: 'retention',

@@ -30,7 +30,10 @@ export interface TopicSettings {
    * each broker group: give messages an ordering key so that repeats come to the same one.
    */
   readonly deduplicationWindowMs?: number;
-  /** The newest message of each ordering key is retained; only when the topic is created. */
+  /**
+   * The newest message of each ordering key is retained, until one with the property TOMBSTONE removes the key; only when the
+   * topic is created.
+   */
   readonly compacted?: boolean;
 }
 

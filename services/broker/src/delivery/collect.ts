@@ -9,6 +9,7 @@ import type { Slab } from '../log/tail-cache.ts';
 import { mark } from '../progress/marks.ts';
 import type { BrokerState } from '../state/broker-state.ts';
 import { MESSAGE_AT, messageBytesOf } from '../state/message-record.ts';
+import { tagHashOfMessage } from '../state/message-tag.ts';
 import {
   CHUNK_ENTRIES,
   entryKeyHash,
@@ -21,6 +22,8 @@ import type { MessageFilter } from './message-filter.ts';
 
 /** Most messages that one call looks at, so that a filter that matches little does not hold up the others. */
 const LOOKED_AT_MAX = 4096;
+/** The index does not say the hash of a tag. */
+const UNKNOWN = -1;
 /** Tries to get hold of one message: others may push it out of the cache before it is read. */
 const LOADS_MAX = 4;
 
@@ -101,6 +104,9 @@ export class Collector {
     };
     const limit = Math.min(queue.visibleEnd, from + LOOKED_AT_MAX);
     const all = filter.matchesAll;
+    const { compacted } = queue;
+    // In a compacted queue, what is left below its begin has been appended again.
+    const begin = compacted ? this.#state.beginOf(queue) : 0;
     let chunk = -1;
     let entries: Uint32Array | undefined;
     let slab: Slab | undefined;
@@ -116,13 +122,18 @@ export class Collector {
       runBytes = 0;
     };
     for (; offset < limit && found.messages < messagesMax; offset++) {
+      const retained = compacted ? queue.relocated?.get(offset) : undefined;
+      if (offset < begin && retained === undefined) {
+        skip(found, offset - from);
+        continue;
+      }
       const number = Math.floor(offset / CHUNK_ENTRIES);
-      if (number !== chunk || entries === undefined) {
+      if (retained === undefined && (number !== chunk || entries === undefined)) {
         entries = this.#state.chunk(queue, number);
         chunk = number;
       }
       const index = offset % CHUNK_ENTRIES;
-      const length = entryLength(entries, index);
+      const length = retained?.length ?? entryLength(entries as Uint32Array, index);
       if (length === 0) {
         if (!skipDamaged) {
           found.damaged = lost(queue, offset);
@@ -131,13 +142,13 @@ export class Collector {
         this.#skipDamaged(queue, offset, found, from);
         continue;
       }
-      const hash = entryTagHash(entries, index);
-      if (!all && !filter.mayMatch(hash)) {
+      const hash = retained === undefined ? entryTagHash(entries as Uint32Array, index) : UNKNOWN;
+      if (!all && hash !== UNKNOWN && !filter.mayMatch(hash)) {
         skip(found, offset - from);
         continue;
       }
       if (found.messages > 0 && found.bytes + length > bytesMax) break;
-      const position = entryPosition(entries, index);
+      const position = retained?.position ?? entryPosition(entries as Uint32Array, index);
       try {
         if (slab === undefined || position < slab.start || position + length > slab.end) {
           endRun();
@@ -162,7 +173,8 @@ export class Collector {
           continue;
         }
         if (gate !== undefined) {
-          const admitted = gate.admit(offset, entryKeyHash(entries, index));
+          const key = retained?.label ?? entryKeyHash(entries as Uint32Array, index);
+          const admitted = gate.admit(offset, key);
           if (admitted === 'later') {
             found.held = mark(found.held, offset - from);
             continue;
@@ -227,7 +239,8 @@ export class Collector {
   #matches(buffer: Buffer, at: number, hash: number, filter: MessageFilter): boolean {
     const messageAt = at + MESSAGE_AT;
     const end = messageAt + messageBytesOf(viewOf(buffer), at + RECORD_HEADER_BYTES);
-    return filter.matches(hash, buffer, messageAt, end);
+    const known = hash === UNKNOWN ? tagHashOfMessage(buffer, messageAt, end) : hash;
+    return filter.matches(known, buffer, messageAt, end);
   }
 }
 

@@ -4,6 +4,7 @@
 import type { Clock } from '@ternmq/runtime';
 import type { QueueProgress } from '../progress/queue-progress.ts';
 import { queueProgress, type TopicProgress } from '../state/groups.ts';
+import { nextKept } from '../state/kept-messages.ts';
 import type { Queue } from '../state/queue.ts';
 import type { StateLog } from '../state/state-log.ts';
 import type { OffsetFinder } from './offsets.ts';
@@ -45,7 +46,7 @@ export class LagTimes {
 
   /** The offsets that count, -1 for none: what lies below the queue's begin and waits for nothing is gone. */
   #oldest(progress: QueueProgress, queue: Queue): { unsettled: number; undelivered: number } {
-    const next = Math.max(progress.next, this.#stateLog.state.beginOf(queue));
+    const next = nextKept(this.#stateLog.state, queue, progress.next);
     const undelivered = next < queue.visibleEnd ? next : -1;
     const { oldestUnsettled } = progress;
     return {

@@ -5,6 +5,7 @@ import { TernError } from '@ternmq/runtime';
 import type { CommitLog } from '../log/commit-log.ts';
 import { RECORD_HEADER_BYTES, viewOf } from '../log/record.ts';
 import type { BrokerState } from '../state/broker-state.ts';
+import { firstKept } from '../state/kept-messages.ts';
 import { storeTimeOf } from '../state/message-record.ts';
 import type { Queue } from '../state/queue.ts';
 
@@ -23,7 +24,7 @@ export class OffsetFinder {
 
   /** The offset of a place in a queue; the end when nothing is said. An offset is kept within the queue. */
   async find(queue: Queue, target: OffsetTarget['target'] | undefined): Promise<number> {
-    const begin = this.#state.beginOf(queue);
+    const begin = firstKept(this.#state, queue);
     switch (target?.case) {
       case 'begin':
         return begin;
@@ -38,12 +39,30 @@ export class OffsetFinder {
 
   /** Offset of the first message that was stored at or after a time, in ms since the Unix epoch; else the end. */
   async atTime(queue: Queue, timeMs: number): Promise<number> {
-    let low = this.#state.beginOf(queue);
-    let high = queue.visibleEnd;
-    if (high > low && timeMs > queue.lastStoreTimeMs) return high;
+    const begin = this.#state.beginOf(queue);
+    const end = queue.visibleEnd;
+    if (end > begin && timeMs > queue.lastStoreTimeMs) return end;
+    // The list may change while it is searched; what is found is a place in the queue all the same.
+    const below = queue.retained?.indexOf(begin) ?? 0;
+    const index = await this.#search(0, below, timeMs, (at) =>
+      this.storeTime(queue, queue.retained?.at(at) ?? begin),
+    );
+    if (index < below) return queue.retained?.at(index) ?? begin;
+    return this.#search(begin, end, timeMs, (offset) => this.storeTime(queue, offset));
+  }
+
+  /** The first number of [from, to) that was stored at or after a time; `to` when there is none. */
+  async #search(
+    from: number,
+    to: number,
+    timeMs: number,
+    storeTime: (at: number) => Promise<number | undefined>,
+  ): Promise<number> {
+    let low = from;
+    let high = to;
     while (low < high) {
       const middle = Math.floor((low + high) / 2);
-      const storeTimeMs = await this.storeTime(queue, middle);
+      const storeTimeMs = await storeTime(middle);
       // A lost message says nothing; what is around it decides.
       if (storeTimeMs !== undefined && storeTimeMs < timeMs) low = middle + 1;
       else high = middle;

@@ -4,6 +4,7 @@ import { type Clock, TernError } from '@ternmq/runtime';
 import type { CommitLog } from '../log/commit-log.ts';
 import { viewOf, writeUint64 } from '../log/record.ts';
 import type { BrokerState } from '../state/broker-state.ts';
+import { firstKept, nextKept } from '../state/kept-messages.ts';
 import type { Queue, QueueReader } from '../state/queue.ts';
 import { addReader, removeReader } from '../state/state-log.ts';
 import type { Topic } from '../state/topics.ts';
@@ -56,13 +57,15 @@ export class Puller {
   /** What is there now, perhaps nothing. Throws OUT_OF_RANGE, DATA_LOSS. */
   async read(choice: PullChoice): Promise<PullBatch> {
     const { topic, queue, filter } = choice;
-    const begin = this.#state.beginOf(queue);
+    const begin = firstKept(this.#state, queue);
     if (choice.offset < begin || choice.offset > queue.visibleEnd) {
       throw outOfRange(choice, begin);
     }
     for (let loads = 0; ; loads++) {
       const parts: Buffer[] = [];
-      const { offset, messagesMax, bytesMax } = choice;
+      const { messagesMax, bytesMax } = choice;
+      // Gaps of a compacted queue are passed over at once.
+      const offset = nextKept(this.#state, queue, choice.offset);
       const found = this.#collector.collect(
         queue,
         offset,

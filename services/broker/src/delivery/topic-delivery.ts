@@ -17,6 +17,7 @@ import {
 import { type Clock, type Logger, TernError } from '@ternmq/runtime';
 import type { CommitLog } from '../log/commit-log.ts';
 import { queueProgress, type TopicProgress } from '../state/groups.ts';
+import { nextKept } from '../state/kept-messages.ts';
 import type { Queue, QueueReader } from '../state/queue.ts';
 import { addReader, removeReader, type StateLog } from '../state/state-log.ts';
 import type { Topic } from '../state/topics.ts';
@@ -29,6 +30,8 @@ import { OrderedQueue } from './ordered-queue.ts';
 
 const FRAME_MESSAGES_MAX = 256;
 const FRAME_BYTES_MAX = 256 << 10;
+/** Offsets in a row that are gone, from which on they are passed over with a record of their own. */
+const GAP_MIN = 1024;
 /** Pause after the disk has failed to read. */
 const READ_RETRY_MS = 1000;
 /** So that one consumer of several does not get everything that has arrived. */
@@ -264,8 +267,10 @@ export class TopicDelivery implements QueueReader {
       const progress = queueProgress(this.progress, queue.queueId);
       // Ready again when something is settled.
       if (!progress.canLeaseMore) continue;
-      const begin = this.#stateLog.state.beginOf(queue);
-      if (progress.next < begin) this.#skipTo(queue, progress.next, begin);
+      const kept = nextKept(this.#stateLog.state, queue, progress.next);
+      // Shorter gaps of a compacted queue are passed over with what is delivered.
+      const gap = queue.compacted ? GAP_MIN : 1;
+      if (kept - progress.next >= gap) this.#skipTo(queue, progress.next, kept);
       const first = progress.next;
       const found = this.#collector.collect(
         queue,
@@ -312,13 +317,15 @@ export class TopicDelivery implements QueueReader {
     );
   }
 
-  /** The queue begins behind what the group has read, because retention took the rest: passes that over. */
+  /** Retention took what the group would read next: passes that over. */
   #skipTo(queue: Queue, first: number, begin: number): void {
     const { queueId } = queue;
-    this.#logger.warn(
-      { topic: this.topic.name, queueId, first, begin },
-      'retention deleted messages that the group had not read; it goes on at the oldest one',
-    );
+    if (!queue.compacted) {
+      this.#logger.warn(
+        { topic: this.topic.name, queueId, first, begin },
+        'retention deleted messages that the group had not read; it goes on at the oldest one',
+      );
+    }
     const range = {
       progressId: this.progress.id,
       queueId,

@@ -2,13 +2,14 @@
 //
 // Every queue has a cursor that goes down from its end. A search by key goes from one row of KEYS to the next until it
 // comes to a hash that fits; of the places where the cursors stand, the one whose record lies furthest in the log is the
-// newest message, and is read to make sure. A call does a bounded part of this and returns the cursors to go on with.
+// newest message (of those that were appended again, the one that was so last), and is read to make sure. A call does a bounded part of this and returns the cursors to go on with.
 
 import { type Clock, type Logger, TernError } from '@ternmq/runtime';
 import type { Collector } from '../delivery/collect.ts';
 import type { OffsetFinder } from '../delivery/offsets.ts';
 import { RECORD_HEADER_BYTES, viewOf } from '../log/record.ts';
 import type { BrokerState } from '../state/broker-state.ts';
+import { firstKept } from '../state/kept-messages.ts';
 import { KEYS_MAX, lastWithKey } from '../state/key-chunks.ts';
 import { MESSAGE_AT, messageBytesOf, storeTimeOf } from '../state/message-record.ts';
 import { fnv1a, nextKey, type Slice } from '../state/message-tag.ts';
@@ -75,7 +76,7 @@ export class MessageSearch {
     for (const queue of queues) {
       const { fromMs, toMs } = choice;
       const floor =
-        fromMs > 0 ? await this.#offsets.atTime(queue, fromMs) : this.#state.beginOf(queue);
+        fromMs > 0 ? await this.#offsets.atTime(queue, fromMs) : firstKept(this.#state, queue);
       const end = toMs < Infinity ? await this.#offsets.atTime(queue, toMs) : queue.visibleEnd;
       cursors.push({ queue, floor, end });
     }
@@ -120,13 +121,18 @@ export class MessageSearch {
   }
 
   #hasMore({ queue, floor, end }: Place): boolean {
-    return !queue.deleted && end > Math.max(floor, this.#state.beginOf(queue));
+    return !queue.deleted && end > Math.max(floor, firstKept(this.#state, queue));
   }
 
   /** Moves a cursor to the newest message below it that may be meant, or below the chunk that it is in. */
   #descend(place: Place, hash: number | undefined): void {
     const { queue } = place;
-    const floor = Math.max(place.floor, this.#state.beginOf(queue));
+    const begin = this.#state.beginOf(queue);
+    if (place.end <= begin) {
+      this.#descendRetained(place);
+      return;
+    }
+    const floor = Math.max(place.floor, begin);
     const chunk = Math.floor((place.end - 1) / CHUNK_ENTRIES);
     const first = chunk * CHUNK_ENTRIES;
     let index = place.end - 1 - first;
@@ -138,10 +144,23 @@ export class MessageSearch {
       place.end = Math.max(first, floor);
       return;
     }
-    const { position, length } = this.#state.locate(queue, first + index);
-    if (length === 0) place.end = first + index;
+    this.#stand(place, first + index);
+  }
+
+  /** Moves a cursor to the next message that a compacted queue retains below its begin: no rows tell their keys. */
+  #descendRetained(place: Place): void {
+    const { retained } = place.queue;
+    const offset = retained?.at(retained.indexOf(place.end) - 1);
+    if (offset === undefined || offset < place.floor) place.end = place.floor;
+    else this.#stand(place, offset);
+  }
+
+  /** A cursor has come to a message; one that is lost is passed over. */
+  #stand(place: Place, offset: number): void {
+    const { position, length } = this.#state.locate(place.queue, offset);
+    if (length === 0) place.end = offset;
     else {
-      place.hit = first + index;
+      place.hit = offset;
       place.position = position;
     }
   }

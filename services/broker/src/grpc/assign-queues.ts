@@ -19,6 +19,7 @@ import type { TopicCatalog } from '../catalog/topic-catalog.ts';
 import type { Delivery } from '../delivery/delivery.ts';
 import type { BrokerState } from '../state/broker-state.ts';
 import { type Group, queueProgress, type TopicProgress } from '../state/groups.ts';
+import { nextKept } from '../state/kept-messages.ts';
 import type { Topic } from '../state/topics.ts';
 import { checkConsumerId } from './subscribe.ts';
 
@@ -147,7 +148,7 @@ class AssignStream implements Member {
         .filter(({ queueId }) => queueIds.includes(queueId))
         .map((queue) => {
           const { floor } = queueProgress(progress, queue.queueId);
-          const offset = Math.max(floor, state.beginOf(queue));
+          const offset = nextKept(state, queue, floor);
           return {
             $typeName: 'ternmq.broker.v1.QueueOffset',
             queueId: queue.queueId,

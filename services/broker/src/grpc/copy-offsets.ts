@@ -14,6 +14,7 @@ import type { Delivery } from '../delivery/delivery.ts';
 import type { CommitLog } from '../log/commit-log.ts';
 import type { BrokerState } from '../state/broker-state.ts';
 import { type Group, queueProgress, type TopicProgress } from '../state/groups.ts';
+import { nextKept } from '../state/kept-messages.ts';
 import type { Topic } from '../state/topics.ts';
 
 const BEGIN = {
@@ -103,7 +104,7 @@ function copiedOffsets(
 ): CopiedOffset[] {
   return topic.queues.map((queue) => {
     const { oldestUnsettled } = queueProgress(from, queue.queueId);
-    const after = Math.min(Math.max(oldestUnsettled, state.beginOf(queue)), queue.visibleEnd);
+    const after = Math.min(nextKept(state, queue, oldestUnsettled), queue.visibleEnd);
     return {
       $typeName: 'ternmq.broker.v1.CopiedOffset',
       queueId: queue.queueId,

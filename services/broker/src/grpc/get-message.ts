@@ -10,6 +10,7 @@ import { TernError } from '@ternmq/runtime';
 import type { Collector } from '../delivery/collect.ts';
 import { RECORD_PREFIX_BYTES } from '../log/record.ts';
 import type { BrokerState } from '../state/broker-state.ts';
+import { isKept } from '../state/kept-messages.ts';
 import { parseMessageId } from './message-id.ts';
 
 /** The RPC. */
@@ -23,8 +24,7 @@ export function getMessage(
     const topic = ours ? state.topics.findById(topicId) : undefined;
     const queue = topic?.queues[queueId];
     const gone = queue?.sparse === true && !state.held.isPending(offset);
-    const kept =
-      !gone && queue !== undefined && offset >= state.beginOf(queue) && offset < queue.visibleEnd;
+    const kept = !gone && queue !== undefined && isKept(state, queue, offset);
     if (topic === undefined || queue === undefined || !kept) throw notFound(brokerName);
     const record = await collector.copy(queue, offset);
     if (record === undefined) throw notFound(brokerName);

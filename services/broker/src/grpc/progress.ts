@@ -18,6 +18,7 @@ import type { OffsetFinder } from '../delivery/offsets.ts';
 import type { CommitLog } from '../log/commit-log.ts';
 import type { BrokerState } from '../state/broker-state.ts';
 import { queueProgress, type TopicProgress } from '../state/groups.ts';
+import { countKept, firstKept } from '../state/kept-messages.ts';
 import type { Topic } from '../state/topics.ts';
 import { findQueue } from './pull.ts';
 
@@ -30,9 +31,9 @@ export async function queueProgressMessages(
 ): Promise<QueueProgressMessage[]> {
   const ages = await lagTimes.findAll(progress, topic.queues);
   return topic.queues.map((queue) => {
-    const begin = state.beginOf(queue);
+    const begin = firstKept(state, queue);
     const { floor, next, inFlight, waitingForRetry } = queueProgress(progress, queue.queueId);
-    const undelivered = Math.max(0, queue.visibleEnd - Math.max(next, begin));
+    const undelivered = countKept(state, queue, next);
     return {
       $typeName: 'ternmq.broker.v1.QueueProgress',
       queueId: queue.queueId,
@@ -80,7 +81,7 @@ export function progressHandlers(modules: {
       const topic = topics.get(request.topic);
       const wanted = request.offsets.map(({ queueId, offset }) => {
         const { queue } = findQueue(topics, request.topic, queueId);
-        const begin = state.beginOf(queue);
+        const begin = firstKept(state, queue);
         if (Number(offset) < begin || Number(offset) > queue.visibleEnd) {
           throw new TernError(
             'OUT_OF_RANGE',

@@ -17,6 +17,7 @@ import {
 import type { TopicCatalog, TopicChoice } from '../catalog/topic-catalog.ts';
 import type { CommitLog } from '../log/commit-log.ts';
 import type { BrokerState } from '../state/broker-state.ts';
+import { firstKept } from '../state/kept-messages.ts';
 import { isHoldingTopic, topicMessage } from '../state/topics.ts';
 import { page } from './page.ts';
 
@@ -84,7 +85,7 @@ export function topicHandlers(modules: {
         queues: topic.queues.map((queue) => ({
           $typeName: 'ternmq.broker.v1.QueueDescription',
           queueId: queue.queueId,
-          beginOffset: BigInt(state.beginOf(queue)),
+          beginOffset: BigInt(firstKept(state, queue)),
           endOffset: BigInt(queue.visibleEnd),
           lastStoreTimeMs: BigInt(queue.lastStoreTimeMs),
         })),

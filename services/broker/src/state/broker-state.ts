@@ -263,8 +263,7 @@ export class BrokerState {
    * @param label as Relocated.label
    */
   relocated(queue: Queue, offset: number, position: number, length: number, label: number): void {
-    queue.relocated ??= new Map();
-    queue.relocated.set(offset, { position, length, label });
+    queue.relocate(offset, { position, length, label });
     const row = Buffer.allocUnsafe(24);
     row.writeDoubleLE(position, 0);
     row.writeDoubleLE(length, 8);
@@ -281,8 +280,10 @@ export class BrokerState {
         queue.relocated?.delete(offset);
         this.#setRow(relocatedKey(queue.topicId, queue.queueId, offset), undefined);
       }
+      queue.retained?.keep((offset) => queue.relocated?.has(offset) === true);
       if (queue.relocated?.size !== 0) continue;
       queue.relocated = undefined;
+      queue.retained = undefined;
       this.relocating.delete(queue);
     }
   }

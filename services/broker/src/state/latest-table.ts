@@ -10,7 +10,7 @@
 // more may be removed whenever there is time, and everything that counts can be found in the log again.
 
 import { hash } from 'node:crypto';
-import { latestKey, Table, tableEnd, tableStart } from './keys.ts';
+import { idKey, latestKey, Table, tableEnd, tableStart } from './keys.ts';
 import { nextKey, orderingKeyOf, type Slice } from './message-tag.ts';
 import type { Queue } from './queue.ts';
 import type { Batch, StateStore } from './store.ts';
@@ -114,6 +114,25 @@ export class LatestTable {
   /** The store has what was collected. */
   committed(): void {
     this.#committing = new Map();
+  }
+
+  /**
+   * Rows of a topic as the store has them, at most so many.
+   *
+   * @param from what the call before has returned as `next`; undefined at first
+   */
+  rows(
+    topicId: number,
+    from: Buffer | undefined,
+    max: number,
+  ): { rows: Latest[]; next: Buffer | undefined } {
+    const rows: Latest[] = [];
+    const start = from ?? idKey(Table.LATEST, topicId);
+    for (const { key, value } of this.#store.range(start, idKey(Table.LATEST, topicId + 1))) {
+      if (rows.length === max) return { rows, next: key };
+      rows.push(decodeLatest(value));
+    }
+    return { rows, next: undefined };
   }
 
   /** Looks at some rows of the store, and has those removed that do not count any more. */

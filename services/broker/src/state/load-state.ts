@@ -69,8 +69,7 @@ export function loadState(
   )) {
     const queue = state.topics.findById(idOf(key))?.queues[queueIdIn(key)];
     if (queue === undefined) continue;
-    queue.relocated ??= new Map();
-    queue.relocated.set(offsetIn(key), {
+    queue.relocate(offsetIn(key), {
       position: value.readDoubleLE(0),
       length: value.readDoubleLE(8),
       label: value.readDoubleLE(16),

@@ -16,6 +16,7 @@
 import { assert } from '@ternmq/runtime';
 import type { KeyChunks } from './key-chunks.ts';
 import type { ProducerSequence } from './producer-sequence.ts';
+import { RetainedOffsets } from './retained-offsets.ts';
 
 /** Entries of a chunk. */
 export const CHUNK_ENTRIES = 256;
@@ -66,6 +67,8 @@ export class Queue {
   readers: QueueReader[] | undefined;
   /** Records of messages that were appended again, by offset, because their segments went. */
   relocated: Map<number, Relocated> | undefined;
+  /** Their offsets in order, in a compacted queue. */
+  retained: RetainedOffsets | undefined;
   /**
    * Its messages leave one by one and not from the oldest on: `begin` does not follow the log, and full chunks of the
    * index go by themselves.
@@ -106,6 +109,15 @@ export class Queue {
       'the stored chunk has every entry of the queue',
     );
     this.#open = entries;
+  }
+
+  /** A message was appended again. */
+  relocate(offset: number, place: Relocated): void {
+    this.relocated ??= new Map();
+    this.relocated.set(offset, place);
+    if (!this.compacted) return;
+    this.retained ??= new RetainedOffsets();
+    this.retained.add(offset);
   }
 
   /** Has the index begin at an offset: nothing older is kept. */
