@@ -4,6 +4,7 @@
 //   npm run bench -- [--runs N] [--seconds S] [--only NAME[,NAME]] [--record] [--check]
 //
 //   --record   keeps the result as test/bench/last.json
+//   --only     scenarios of scenarios.ts, and `consuming`: ways to consume beside reading
 //   --check    compares with test/bench/last.json, each as a ratio to a calibration loop of its own session; fails when
 //              something is slower by more than a third
 
@@ -12,6 +13,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { TempDir } from '../support/temp-dir.ts';
 import { type Calibration, calibrate } from './calibration.ts';
+import { measureConsuming, type WayResult } from './consuming.ts';
 import { hasRedis, redisRate } from './redis.ts';
 import { type RunResult, runOnce } from './run.ts';
 import { SCENARIOS, type Scenario } from './scenarios.ts';
@@ -45,6 +47,7 @@ interface BenchResult {
   readonly node: string;
   readonly calibration: Calibration;
   readonly scenarios: Record<string, ScenarioResult>;
+  readonly consuming?: Record<string, WayResult>;
 }
 
 async function measure(scenario: Scenario, withRedis: boolean): Promise<ScenarioResult> {
@@ -105,12 +108,13 @@ function slower(now: BenchResult, last: BenchResult): string[] {
   });
 }
 
+const CONSUMING = 'consuming';
 const wanted = values.only?.split(',');
+const withConsuming = wanted?.includes(CONSUMING) ?? true;
 const chosen = SCENARIOS.filter(({ name }) => wanted === undefined || wanted.includes(name));
-if (chosen.length === 0) {
-  console.error(
-    `there is no scenario ${values.only}; there are ${SCENARIOS.map((s) => s.name).join(', ')}`,
-  );
+if (chosen.length === 0 && !withConsuming) {
+  const names = [...SCENARIOS.map(({ name }) => name), CONSUMING];
+  console.error(`there is no scenario ${values.only}; there are ${names.join(', ')}`);
   process.exit(2);
 }
 const withRedis = hasRedis();
@@ -128,11 +132,18 @@ for (const scenario of chosen) {
   scenarios[scenario.name] = result;
   show(scenario, result);
 }
+const consuming = withConsuming ? await measureConsuming(Number(values.runs)) : undefined;
+for (const [way, { messagesPerSecond, share }] of Object.entries(consuming ?? {})) {
+  console.log(
+    `${way}: ${showSpread(messagesPerSecond)} messages/s, ${showSpread(share)} of reading`,
+  );
+}
 const result: BenchResult = {
   date: new Date().toISOString(),
   node: process.version,
   calibration,
   scenarios,
+  ...(consuming === undefined ? {} : { consuming }),
 };
 console.log(JSON.stringify(result));
 if (values.check) {

@@ -1,5 +1,6 @@
 // One run of one scenario: a broker process of its own, and a load process of its own.
 
+import { join } from 'node:path';
 import { ChildBroker, ternCommand } from '../support/child-broker.ts';
 import { Child } from '../support/child-process.ts';
 import { eventually } from '../support/eventually.ts';
@@ -31,11 +32,21 @@ export interface LoadResult {
 }
 
 /** Runs `tern bench` in a process of its own. */
-export async function runLoad(nameserver: string, args: readonly string[]): Promise<LoadResult> {
-  const [command, all] = ternCommand('bench', ...args, '--nameserver', nameserver, '-o', 'json');
-  await using child = new Child(command, all);
+export function runLoad(nameserver: string, args: readonly string[]): Promise<LoadResult> {
+  return resultOf(ternCommand('bench', ...args, '--nameserver', nameserver, '-o', 'json'));
+}
+
+/** Reads a topic in a process of its own: see read.ts. */
+export function runRead(nameserver: string, topic: string, messages: number): Promise<LoadResult> {
+  const program = join(import.meta.dirname, 'read.ts');
+  const args = ['--conditions=source', program, nameserver, topic, `${messages}`];
+  return resultOf([process.execPath, args]);
+}
+
+async function resultOf([command, args]: [command: string, args: string[]]): Promise<LoadResult> {
+  await using child = new Child(command, args);
   const exit = await eventually('the load ends', () => child.exit, { withinMs: LOAD_MS_MAX });
-  if (exit.code !== 0) throw new Error(`tern bench failed: ${child.stderr}`);
+  if (exit.code !== 0) throw new Error(`the load failed: ${child.stderr}`);
   return JSON.parse(child.stdout) as LoadResult;
 }
 

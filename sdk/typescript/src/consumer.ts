@@ -30,7 +30,7 @@ export interface ConsumerOptions {
   /**
    * Messages with the same ordering key are handled one after the other, across all members of the group; a failed one holds
    * back its own key only. `true` or `false` counts on the group being so: a new group becomes it, another one is refused
-   * (GROUP_ORDER_MISMATCH). With `run` and `receive`. Default: a new group is not ordered, an old one as it is.
+   * (GROUP_ORDER_MISMATCH). With `run`, `runFrames` and `receive`. Default: a new group is not ordered, an old one as it is.
    */
   readonly ordered?: boolean;
   /** Handlers that run at the same time. Default: 16. */

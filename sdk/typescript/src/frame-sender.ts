@@ -28,6 +28,9 @@ export interface FrameReceipt {
   readonly baseOffset: number;
 }
 
+/** What a message of a frame has beside its body; its queue is the frame's. */
+export type FrameRest = Omit<OutgoingMessage, 'body' | 'queue'>;
+
 type Done = (error: MqError | undefined, receipt?: FrameReceipt) => void;
 
 interface FrameQueue {
@@ -140,12 +143,18 @@ export class FrameSender {
     }));
   }
 
-  /** Encodes messages with these bodies, and what is the same for all of them. */
+  /**
+   * Encodes messages.
+   *
+   * @param bodies of the messages, one each
+   * @param rest what they have beside a body: the same for all, or what it returns for the index of each
+   */
   encode(
     bodies: readonly Uint8Array[],
-    rest: Omit<OutgoingMessage, 'body' | 'queue'> = {},
+    rest: FrameRest | ((index: number) => FrameRest) = {},
   ): EncodedFrame {
-    const messages = bodies.map((body) => ({ ...rest, body }));
+    const restOf = typeof rest === 'function' ? rest : () => rest;
+    const messages = bodies.map((body, index) => ({ ...restOf(index), body }));
     return encodeFrame(this.#topic, messages, this.#clock.nowMs());
   }
 

@@ -12,7 +12,7 @@ export { isMqError, MqError, type MqErrorOptions } from './errors.ts';
 export type { Logger } from './event-log.ts';
 export type { ClientEvent, EventListener } from './events.ts';
 export type { Frame, FrameConsumer, FrameHandler } from './frame-consumer.ts';
-export type { FrameReceipt, FrameSender } from './frame-sender.ts';
+export type { FrameReceipt, FrameRest, FrameSender } from './frame-sender.ts';
 export type {
   GroupPullConsumer,
   GroupPullOptions,

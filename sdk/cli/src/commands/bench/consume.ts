@@ -20,6 +20,8 @@ interface ConsumeFlags {
   readonly inFlight: number;
   readonly seconds?: number;
   readonly messages?: number;
+  readonly tags: string;
+  readonly ordered?: boolean;
 }
 
 const SILENCE_MS_MAX = 10_000;
@@ -37,6 +39,7 @@ export function addConsume(parent: Command): void {
       examples: [
         'tern bench consume --topic load',
         'tern bench consume --topic load --group workers --seconds 30 -o json',
+        'tern bench consume --topic load --tags a --messages 500000',
       ],
     },
     (command) =>
@@ -60,7 +63,9 @@ export function addConsume(parent: Command): void {
           '--messages <number>',
           'Stop after so many messages [what is there]',
           wholeNumber(1),
-        ),
+        )
+        .option('--tags <expression>', 'Only messages with these tags', '*')
+        .option('--ordered', 'As an ordered group: a new one becomes it'),
     consume,
   );
 }
@@ -85,8 +90,9 @@ async function consume({
   const consumer = client.consumer(group, {
     from: 'first',
     prefetch: { messages: batch * inFlight, bytes: 64 << 20 },
+    ...(flags.ordered === undefined ? {} : { ordered: flags.ordered }),
   });
-  consumer.subscribe(topic);
+  consumer.subscribe(topic, flags.tags);
   const { promise: done, resolve } = Promise.withResolvers<void>();
   const watch = new StopWatch();
   const run = consumer.runFrames((frame) => {

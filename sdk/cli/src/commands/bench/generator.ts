@@ -7,7 +7,7 @@
 
 import { randomBytes } from 'node:crypto';
 import { systemClock } from '@ternmq/runtime';
-import type { EncodedFrame, FrameReceipt, FrameSender, OutgoingMessage } from '@ternmq/sdk';
+import type { EncodedFrame, FrameReceipt, FrameRest, FrameSender } from '@ternmq/sdk';
 import type { Load } from './load-flags.ts';
 
 const DRAIN_MS_MAX = 10_000;
@@ -45,7 +45,7 @@ export function randomBodies(count: number, size: number, head: Uint8Array): Buf
  * Generates load until it is enough or aborted, and waits for what is under way, but at most 10 s.
  *
  * @param options.head what every body begins with
- * @param options.rest what every message has beside its body
+ * @param options.rest what a message has beside its body, by its number among all that are encoded
  */
 export function generateLoad(
   sender: FrameSender,
@@ -54,14 +54,14 @@ export function generateLoad(
   signal: AbortSignal,
   {
     head = new Uint8Array(),
-    rest = {},
-  }: { readonly head?: Uint8Array; readonly rest?: Omit<OutgoingMessage, 'body' | 'queue'> } = {},
+    rest = () => ({}),
+  }: { readonly head?: Uint8Array; readonly rest?: (message: number) => FrameRest } = {},
 ): Promise<void> {
   const { batch, size, rate } = load;
   const frames = Math.ceil(load.messagesMax / batch);
   const slots = Math.min(load.inFlight, frames);
-  const free: Slot[] = Array.from({ length: slots }, () => ({
-    frame: sender.encode(randomBodies(batch, size, head), rest),
+  const free: Slot[] = Array.from({ length: slots }, (_, slot) => ({
+    frame: sender.encode(randomBodies(batch, size, head), (index) => rest(slot * batch + index)),
     fromMs: 0,
   }));
   const { promise, resolve } = Promise.withResolvers<void>();

@@ -1,7 +1,8 @@
 // `tern bench produce`.
 
+import type { FrameRest } from '@ternmq/sdk';
 import type { Command } from 'commander';
-import { duration } from '../../arguments.ts';
+import { duration, wholeNumber } from '../../arguments.ts';
 import { addClientCommand, type ClientCall } from '../../client-command.ts';
 import { print } from '../../output.ts';
 import { showProgress } from '../../progress.ts';
@@ -22,23 +23,43 @@ export function addProduce(parent: Command): void {
         'tern bench produce --topic load --seconds 10',
         'tern bench produce --topic load --size 128 --batch 256 --in-flight 64 --messages 1000000 -o json',
         'tern bench produce --topic load --batch 1 --rate 1000 --seconds 30',
+        'tern bench produce --topic load --tags a,b --ordering-keys 1000 --messages 1000000',
       ],
     },
     (command) =>
-      addLoadFlags(command, { batch: 64, inFlight: 64 }).option(
-        '--delay <time>',
-        'Delivered so much later at the earliest',
-        duration,
-      ),
+      addLoadFlags(command, { batch: 64, inFlight: 64 })
+        .option('--delay <time>', 'Delivered so much later at the earliest', duration)
+        .option('--tags <tag,…>', 'The messages have these tags by turns', list)
+        .option(
+          '--ordering-keys <number>',
+          'The messages have so many ordering keys by turns, in every queue',
+          wholeNumber(1, 1_000_000),
+        ),
     produce,
   );
 }
 
-async function produce({
-  client,
-  flags,
-  format,
-}: ClientCall<LoadFlags & { readonly delay?: number }>): Promise<void> {
+interface ProduceFlags extends LoadFlags {
+  readonly delay?: number;
+  readonly tags?: readonly string[];
+  readonly orderingKeys?: number;
+}
+
+function list(text: string): string[] {
+  return text.split(',');
+}
+
+/** What the message of a number has beside its body. */
+function restOf(flags: ProduceFlags): (message: number) => FrameRest {
+  const { delay, tags, orderingKeys } = flags;
+  return (message) => ({
+    ...(delay === undefined ? {} : { delay }),
+    ...(tags === undefined ? {} : { tag: tags[message % tags.length] as string }),
+    ...(orderingKeys === undefined ? {} : { orderingKey: `key-${message % orderingKeys}` }),
+  });
+}
+
+async function produce({ client, flags, format }: ClientCall<ProduceFlags>): Promise<void> {
   const load = loadOf(flags);
   const sender = await client.producer().frames(load.topic);
   const latencies = new Latencies();
@@ -63,7 +84,7 @@ async function produce({
       },
     },
     stop.signal,
-    { rest: flags.delay === undefined ? {} : { delay: flags.delay } },
+    { rest: restOf(flags) },
   );
   stop.release();
   progress.stop();
