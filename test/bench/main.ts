@@ -135,7 +135,7 @@ for (const scenario of chosen) {
 const consuming = withConsuming ? await measureConsuming(Number(values.runs)) : undefined;
 for (const [way, { messagesPerSecond, share }] of Object.entries(consuming ?? {})) {
   console.log(
-    `${way}: ${showSpread(messagesPerSecond)} messages/s, ${showSpread(share)} of reading`,
+    `${way}: ${showSpread(messagesPerSecond)} messages gone through/s, ${showSpread(share)} of reading`,
   );
 }
 const result: BenchResult = {
