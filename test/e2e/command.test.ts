@@ -224,6 +224,18 @@ describe('tern message', () => {
     expect(await ternJson(...tail)).toMatchObject(message);
   });
 
+  test('asks for an answer, and answers', async () => {
+    await ternJson('topic', 'create', 'asked');
+    const asked = ternJson('message', 'request', '--topic', 'asked', '--body', 'tea?');
+    const tail = ['message', 'tail', '--topic', 'asked', '--from', 'begin', '--max', '1'];
+    const { replyTo } = await ternJson<{ replyTo: string }>(...tail);
+    const reply = ['message', 'reply', '--to', replyTo, '--body', '3.20', '--property', 'a=b'];
+    expect(await ternJson(...reply)).toEqual({ answered: replyTo });
+    expect(await asked).toMatchObject({ body: '3.20', properties: { a: 'b' }, tag: '' });
+    const late = await tern(...reply);
+    expect(late).toMatchObject({ code: 4, stderr: expect.stringContaining('REPLY_NOT_AWAITED') });
+  });
+
   test('sends a file line by line; bytes that are no text stay what they are', async () => {
     const file = join(folder.path, 'lines.bin');
     const text = Array.from({ length: 2000 }, (_, index) => `line ${index}\n`).join('');

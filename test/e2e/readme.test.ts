@@ -110,6 +110,22 @@ describe('the README', () => {
     expect(await runProgram('delay-sdk')).toBe('later\n');
   });
 
+  test('delivers the most urgent message first', async () => {
+    await run('priority');
+    expect(await runProgram('priority-sdk')).toBe('9 the shop is down\n1 change a colour\n');
+  });
+
+  test('asks for an answer', async () => {
+    expect(await runProgram('request')).toBe('3.20\n');
+  });
+
+  test('sends many at once, and compressed', async () => {
+    const [first, second, third, ...read] = (await runProgram('compression')).trim().split('\n');
+    expect([first, second]).toEqual(['stored', 'stored']);
+    expect(third).toMatch(/empty body/);
+    expect(read.sort()).toEqual(['long 120000', 'short 11']);
+  });
+
   test('drops repeats by key', async () => {
     const shown = await run('deduplication');
     expect(shown).toContain('not stored: it repeats this message');

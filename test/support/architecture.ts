@@ -48,6 +48,7 @@ const BROKER_FOLDERS: Readonly<Record<string, readonly string[]>> = {
   timers: ['log', 'progress', 'state', 'catalog', 'delivery', 'held'],
   transactions: ['log', 'progress', 'state', 'catalog', 'delivery', 'held'],
   assignment: ['state'],
+  replies: [],
   find: ['log', 'progress', 'state', 'catalog', 'delivery'],
   grpc: [
     'log',
@@ -61,6 +62,7 @@ const BROKER_FOLDERS: Readonly<Record<string, readonly string[]>> = {
     'transactions',
     'assignment',
     'find',
+    'replies',
     '.',
   ],
 };

@@ -3,7 +3,7 @@
 //   made by the SDK:      CLOSED, ABORTED, DEADLINE_EXCEEDED, OUTCOME_UNKNOWN, ALREADY_STORED,
 //                         NAMESERVER_UNREACHABLE, BROKER_UNREACHABLE, NO_BROKER, QUEUE_NOT_FOUND, PARTIAL, ALREADY_RUNNING,
 //                         HANDLER_FAILED, NOTHING_ASSIGNED, QUEUE_NOT_ASSIGNED, MALFORMED_RESPONSE,
-//                         INVALID_OPTION, UNKNOWN
+//                         INVALID_OPTION, NO_REPLY_WANTED, BODY_DAMAGED, BODY_ENCODING_UNKNOWN, UNKNOWN
 //   made by the servers:  the reason of the call's or the frame's error, for example TOPIC_NOT_FOUND,
 //                         BODY_TOO_LARGE, DISK_FULL, LEASE_EXPIRED; else the gRPC status' name
 

@@ -5,6 +5,7 @@ import type { DeliveredMessage } from './delivered-message.ts';
 import type { MqError } from './errors.ts';
 import type { Events } from './events.ts';
 import { KeyOrder, type RetriedStretch } from './key-order.ts';
+import { addByPriority, type Waiting } from './waiting-list.ts';
 
 /** Works on a message. Returning acknowledges it, throwing asks for another delivery. */
 export type MessageHandler<Value> = (
@@ -52,11 +53,6 @@ export interface HandlerOptions {
   readonly events: Events;
 }
 
-interface Waiting<Value> {
-  readonly message: DeliveredMessage<Value>;
-  readonly credit: () => void;
-}
-
 /** A running handler. */
 export class HandlerRun<Value> implements AsyncDisposable {
   readonly #handler: MessageHandler<Value>;
@@ -95,7 +91,7 @@ export class HandlerRun<Value> implements AsyncDisposable {
     const place = this.#order?.add(message, { message, credit }) ?? 'next';
     if (place === 'dropped') credit();
     if (place !== 'next') return;
-    this.#waiting.push({ message, credit });
+    addByPriority(this.#waiting, { message, credit });
     this.#next();
   }
 

@@ -1,6 +1,7 @@
 // The public surface of the SDK, and nothing else.
 
 export type { Admin, CopyStep } from './admin.ts';
+export type { Compression } from './body-encoding.ts';
 export type { CallOptions } from './call-time.ts';
 export { Client, type ClientOptions } from './client.ts';
 export type { Clock, Timer } from './clock.ts';
@@ -42,6 +43,7 @@ export type {
   TopicQueue,
 } from './pull-consumer.ts';
 export type { ReceivedMessage } from './received-message.ts';
+export type { OutgoingReply, Reply, RequestOptions } from './request-reply.ts';
 export type { ResetStep, ResetTarget } from './reset.ts';
 export {
   type BodyCodec,

@@ -8,7 +8,7 @@ const BODY_BYTES_MAX = 4 << 20;
 
 /** Why a message cannot be sent; undefined when nothing is known against it. */
 export function messageFault(message: OutgoingMessage): MqError | undefined {
-  const { body, tag, keys, properties, orderingKey, delay, deliverAt } = message;
+  const { body, tag, keys, properties, orderingKey, delay, deliverAt, priority } = message;
   if (typeof body !== 'string' && !(body instanceof Uint8Array)) {
     return invalid('body', 'text or a Uint8Array');
   }
@@ -40,6 +40,9 @@ export function messageFault(message: OutgoingMessage): MqError | undefined {
   }
   if (deliverAt !== undefined && !(deliverAt.getTime() > 0 && !delay)) {
     return invalid('deliverAt', 'a time, and without a delay beside it');
+  }
+  if (priority !== undefined && !(Number.isInteger(priority) && priority >= 0 && priority <= 9)) {
+    return invalid('priority', 'a whole number from 0 to 9');
   }
   return undefined;
 }

@@ -4,11 +4,7 @@
 import type { Clock, Timer } from './clock.ts';
 import type { DeliveredMessage } from './delivered-message.ts';
 import type { MqError } from './errors.ts';
-
-interface Waiting<Value> {
-  readonly message: DeliveredMessage<Value>;
-  readonly credit: () => void;
-}
+import { addByPriority, type Waiting } from './waiting-list.ts';
 
 /** The messages of a subscription, one after the other. */
 export class MessageStream<Value>
@@ -44,7 +40,7 @@ export class MessageStream<Value>
       message.giveBack();
       return;
     }
-    this.#waiting.push({ message, credit });
+    addByPriority(this.#waiting, { message, credit });
     this.#readers.shift()?.();
   }
 

@@ -27,7 +27,9 @@ export interface OutgoingMessage {
   readonly delay?: number | DelayLevel;
   /** Delivered at this time at the earliest; instead of a delay. */
   readonly deliverAt?: Date;
-  /** The queue; default: by ordering key, or by turns. */
+  /** How urgent the message is, 0 to 9; for topics of the kind `priority`, which deliver the most urgent first. */
+  readonly priority?: number;
+  /** The queue; default: by ordering key or priority, or by turns. */
   readonly queue?: QueueId | QueueSelector;
 }
 

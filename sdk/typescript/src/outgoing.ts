@@ -3,13 +3,14 @@
 //   waiting for its topic's route -> waiting for room -> pending at its queue -> in flight -> stored | failed
 //                                                        \-------- and back, when refused for now -------/
 
+import type { EncodedMessage } from './body-encoding.ts';
 import { abortedError, type MqError } from './errors.ts';
-import type { OutgoingMessage, Receipt } from './message.ts';
+import type { Receipt } from './message.ts';
 
 /** A message that is to be sent. */
 export class Outgoing {
   readonly topic: string;
-  readonly message: OutgoingMessage;
+  readonly message: EncodedMessage;
   /** Bytes that it counts for. */
   readonly bytes: number;
   /** When it fails for good, by the monotonic clock, in milliseconds. */
@@ -35,7 +36,7 @@ export class Outgoing {
   /** @param whenDone called once, when the outcome is told */
   constructor(
     topic: string,
-    message: OutgoingMessage,
+    message: EncodedMessage,
     options: { bytes: number; untilMs: number; signal: AbortSignal | undefined },
     whenDone: (item: Outgoing) => void,
   ) {

@@ -14,6 +14,24 @@ export function queueOfKey(queues: readonly RouteQueue[], key: string): RouteQue
   return queues[keyHash(key) % queues.length] as RouteQueue;
 }
 
+/** How many priorities there are. */
+const PRIORITIES = 10;
+
+/**
+ * The queue of a priority in the broker group that another queue is in: the broker delivers queues of higher numbers first.
+ *
+ * @param queues all queues of the topic
+ */
+export function queueOfPriority(
+  queues: readonly RouteQueue[],
+  inGroupOf: RouteQueue,
+  priority: number,
+): RouteQueue {
+  const there = queues.filter(({ broker }) => broker === inGroupOf.broker);
+  const queueId = Math.floor((priority * there.length) / PRIORITIES);
+  return there.find((queue) => queue.queueId === queueId) ?? inGroupOf;
+}
+
 /**
  * The next queue by turns: one whose broker is neither suspect nor to be avoided, if there is one.
  *

@@ -1,5 +1,6 @@
 // A message as a consumer gets it. Decoded when something is asked for, from the bytes that the broker sent.
 
+import { decompressed } from './body-encoding.ts';
 import type { MessageOrigin } from './message.ts';
 import { messageId } from './message-id.ts';
 import type { TopicHandle } from './topic-handle.ts';
@@ -13,6 +14,9 @@ interface Decoded {
   properties: Record<string, string>;
   orderingKey: string;
   bornTimeMs: number;
+  priority: number | undefined;
+  replyTo: string;
+  bodyEncoding: number;
 }
 
 /** A stored message. */
@@ -38,6 +42,7 @@ export class ReceivedMessage<Value = unknown> {
   #originStart = 0;
   #originEnd = 0;
   #decoded: Decoded | undefined;
+  #plainBody: Buffer | undefined;
 
   /** @param handle what bodies of the topic hold, if the application has said */
   constructor(
@@ -82,9 +87,15 @@ export class ReceivedMessage<Value = unknown> {
     return messageId(this.broker, this.topicId, this.queueId, this.offset);
   }
 
-  /** The payload: a view of the bytes that the broker sent; copy it to keep it for long. */
+  /**
+   * The payload: a view of the bytes that the broker sent; copy it to keep it for long. A compressed one is undone here:
+   * throws MqError BODY_DAMAGED, or BODY_ENCODING_UNKNOWN when this Node or version cannot.
+   */
   get body(): Buffer {
-    return this.#message.body;
+    const { body, bodyEncoding } = this.#message;
+    if (bodyEncoding === 0) return body;
+    this.#plainBody ??= decompressed(body, bodyEncoding);
+    return this.#plainBody;
   }
 
   /** The payload as text. */
@@ -122,6 +133,16 @@ export class ReceivedMessage<Value = unknown> {
   /** The ordering key; empty for none. */
   get orderingKey(): string {
     return this.#message.orderingKey;
+  }
+
+  /** How urgent it is, 0 to 9; undefined in topics without priorities. */
+  get priority(): number | undefined {
+    return this.#message.priority;
+  }
+
+  /** Where an answer is to go, as `Producer.reply` takes it; empty when nobody waits for one. */
+  get replyTo(): string {
+    return this.#message.replyTo;
   }
 
   /** When the producer made it, by its own clock, in milliseconds since 1970 UTC. */
@@ -166,6 +187,9 @@ function decode(reader: FieldReader): Decoded {
     properties: {},
     orderingKey: '',
     bornTimeMs: 0,
+    priority: undefined,
+    replyTo: '',
+    bodyEncoding: 0,
   };
   while (reader.more) {
     const tag = reader.varint();
@@ -179,6 +203,9 @@ function decode(reader: FieldReader): Decoded {
       addProperty(decoded.properties, new FieldReader(reader.bytes, start, end));
     } else if (tag === 0x2a) decoded.orderingKey = reader.text();
     else if (tag === 0x31) decoded.bornTimeMs = reader.fixed64();
+    else if (tag === 0x48) decoded.priority = reader.varint();
+    else if (tag === 0x52) decoded.replyTo = reader.text();
+    else if (tag === 0x58) decoded.bodyEncoding = reader.varint();
     else reader.skip(tag);
   }
   return decoded;

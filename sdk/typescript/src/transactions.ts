@@ -4,10 +4,11 @@
 //
 // When a producer dies in between, the broker asks its group for the outcome; see transaction-watch.ts.
 
+import type { EncodedMessage } from './body-encoding.ts';
 import { type Clock, pause } from './clock.ts';
 import { isMqError, MqError } from './errors.ts';
 import type { Events } from './events.ts';
-import type { OutgoingMessage } from './message.ts';
+
 import type { Channel } from './transport/channel.ts';
 import type { Channels } from './transport/channels.ts';
 import { broker } from './transport/methods.ts';
@@ -30,7 +31,7 @@ export interface Transaction {
 /** Runs a transaction; see Producer.transaction. */
 export async function runTransaction<Value>(
   place: { readonly topic: string; readonly queue: RouteQueue; readonly group: string },
-  messages: readonly OutgoingMessage[],
+  messages: readonly EncodedMessage[],
   work: (transaction: Transaction) => Promise<Value> | Value,
   options: { readonly deadlineMs: number; readonly signal?: AbortSignal | undefined },
   modules: { readonly channels: Channels; readonly clock: Clock; readonly events: Events },

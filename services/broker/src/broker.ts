@@ -37,6 +37,7 @@ import { MemberExpiry } from './member-expiry.ts';
 import { registerBrokerMetrics } from './metrics.ts';
 import { ProducerExpiry } from './producer-expiry.ts';
 import { Registration } from './registration.ts';
+import { ReplyInboxes } from './replies/reply-inboxes.ts';
 import { Retention } from './retention.ts';
 import { openDataFolder } from './state/data-folder.ts';
 import { openLmdbStore } from './state/lmdb-store.ts';
@@ -223,6 +224,7 @@ export class Broker {
       );
       closers.push(() => memberExpiry.close());
 
+      const inboxes = new ReplyInboxes(options.name, { clock, random });
       const appender = new FrameAppender({
         stateLog,
         catalog: topics,
@@ -267,6 +269,7 @@ export class Broker {
         puller,
         collector,
         appender,
+        inboxes,
         produce,
         state,
         log,

@@ -7,7 +7,8 @@ import {
   TransactionState,
   type WatchTransactionsResponse,
 } from '@ternmq/proto/gen/ternmq/broker/v1/broker_pb';
-import type { OutgoingMessage } from '../message.ts';
+import type { EncodedMessage } from '../body-encoding.ts';
+import { messageInit } from './message-init.ts';
 
 /** Decides a transaction. */
 export type EndTransaction = MessageInitShape<typeof EndTransactionRequestSchema> & {
@@ -22,7 +23,7 @@ const CAUSE_CHARACTERS_MAX = 256;
 export function transactionBeginning(
   topic: string,
   queueId: number,
-  messages: readonly OutgoingMessage[],
+  messages: readonly EncodedMessage[],
   producerGroup: string,
   bornTimeMs: number,
 ): MessageInitShape<typeof SendRequestSchema> {
@@ -30,14 +31,7 @@ export function transactionBeginning(
     topic,
     queueId,
     transaction: { producerGroup },
-    messages: messages.map(({ body, tag, keys, properties, orderingKey }) => ({
-      body: Buffer.from(body as Uint8Array),
-      tag: tag ?? '',
-      keys: [...(keys ?? [])],
-      properties: { ...properties },
-      orderingKey: orderingKey ?? '',
-      bornTimeMs: BigInt(Math.floor(bornTimeMs)),
-    })),
+    messages: messages.map((message) => messageInit(message, bornTimeMs)),
   };
 }
 

@@ -2,18 +2,20 @@ import { fromBinary } from '@bufbuild/protobuf';
 import { ProduceRequestSchema } from '@ternmq/proto/gen/ternmq/broker/v1/broker_pb';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import type { EncodedMessage } from '../body-encoding.ts';
 import { DELAY_LEVELS, delayMsOf } from '../delay.ts';
-import type { OutgoingMessage } from '../message.ts';
 import { addressFrame, encodeFrame, messageBytes } from './frame.ts';
 
 const text = fc.string({ unit: 'binary', maxLength: 200 });
-const message: fc.Arbitrary<OutgoingMessage> = fc.record(
+const message: fc.Arbitrary<EncodedMessage> = fc.record(
   {
     body: fc.oneof(fc.uint8Array({ maxLength: 400 }), text),
     tag: text,
     keys: fc.array(text, { maxLength: 4 }),
     properties: fc.dictionary(text, text, { maxKeys: 5 }),
     orderingKey: text,
+    priority: fc.integer({ min: 0, max: 9 }),
+    bodyEncoding: fc.constantFrom(1 as const, 2 as const),
     delay: fc.oneof(fc.nat(3_456_000_000), fc.constantFrom(...DELAY_LEVELS)),
     deliverAt: fc.date({ min: new Date(1), max: new Date(2 ** 42), noInvalidDate: true }),
   },
@@ -47,6 +49,8 @@ describe('a frame', () => {
           expect(read.messages).toHaveLength(messages.length);
           for (const [i, message] of messages.entries()) {
             const { body, tag, keys, properties, orderingKey, delay, deliverAt } = message;
+            expect(read.messages[i]?.priority).toBe(message.priority);
+            expect(read.messages[i]?.bodyEncoding).toBe(message.bodyEncoding ?? 0);
             expect(Buffer.from(read.messages[i]?.body ?? [])).toEqual(Buffer.from(body as string));
             expect(read.messages[i]).toMatchObject({
               tag: tag ?? '',

@@ -5,8 +5,9 @@
 //   0x0a length topic | 0x10 queue id 2 | 0x19 producer id 8 | 0x21 sequence 8 | 0x2d frame id 4 | 0x32 message …
 //
 //   message: 0x0a body | 0x12 tag | 0x1a key … | 0x22 property … | 0x2a ordering key | 0x31 born time 8
-//            | 0x39 time of delivery 8 | 0x40 delay
+//            | 0x39 time of delivery 8 | 0x40 delay | 0x48 priority 1 | 0x58 body encoding 1
 
+import type { EncodedMessage } from '../body-encoding.ts';
 import { delayMsOf, isDelayed } from '../delay.ts';
 import { MqError } from '../errors.ts';
 import type { OutgoingMessage } from '../message.ts';
@@ -18,7 +19,7 @@ const TWO_POW_32 = 4294967296;
 
 /** The parts of a message that take room, measured once. */
 interface Measured {
-  readonly message: OutgoingMessage;
+  readonly message: EncodedMessage;
   readonly body: Uint8Array | string;
   readonly bodyBytes: number;
   readonly propertyBytes: number[];
@@ -38,7 +39,7 @@ function field(length: number): number {
   return 1 + varintBytes(length) + length;
 }
 
-function measure(message: OutgoingMessage): Measured {
+function measure(message: EncodedMessage): Measured {
   const { body, tag, keys, properties, orderingKey } = message;
   const bodyBytes = typeof body === 'string' ? Buffer.byteLength(body) : body.length;
   let innerBytes = field(bodyBytes) + 9;
@@ -59,6 +60,8 @@ function measure(message: OutgoingMessage): Measured {
     const { delay, deliverAt } = message;
     innerBytes += deliverAt === undefined ? 1 + varintBytes(delayMsOf(delay) ?? 0) : 9;
   }
+  if (message.priority !== undefined) innerBytes += 2;
+  if (message.bodyEncoding !== undefined) innerBytes += 2;
   return { message, body, bodyBytes, propertyBytes, innerBytes };
 }
 
@@ -99,8 +102,21 @@ function writeMessage(
   }
   if (orderingKey !== undefined && orderingKey !== '') at = writeText(bytes, at, 0x2a, orderingKey);
   at = writeTime(bytes, at, 0x31, bornTimeMs);
-  if (!isDelayed(message)) return at;
-  const { delay, deliverAt } = message;
+  if (isDelayed(message)) at = writeDelay(bytes, at, message);
+  if (message.priority !== undefined) {
+    bytes[at] = 0x48;
+    bytes[at + 1] = message.priority;
+    at += 2;
+  }
+  if (message.bodyEncoding !== undefined) {
+    bytes[at] = 0x58;
+    bytes[at + 1] = message.bodyEncoding;
+    at += 2;
+  }
+  return at;
+}
+
+function writeDelay(bytes: Buffer, at: number, { delay, deliverAt }: OutgoingMessage): number {
   if (deliverAt !== undefined) return writeTime(bytes, at, 0x39, deliverAt.getTime());
   bytes[at] = 0x40;
   return writeVarint(bytes, at + 1, delayMsOf(delay) ?? 0);
@@ -127,7 +143,7 @@ export function messageBytes(message: OutgoingMessage): number {
 /** Encodes messages for one topic. `addressFrame` makes it a frame that can be sent. */
 export function encodeFrame(
   topic: string,
-  messages: readonly OutgoingMessage[],
+  messages: readonly EncodedMessage[],
   bornTimeMs: number,
 ): EncodedFrame {
   const measured = messages.map(measure);

@@ -2,6 +2,7 @@
 
 import { TopicKind } from '@ternmq/proto/gen/ternmq/broker/v1/broker_pb';
 import { TernError } from '@ternmq/runtime';
+import { isByPriority, PRIORITIES } from '../state/priority.ts';
 import { REPEAT_WINDOW_MS_MAX } from '../state/repeats.ts';
 import type { StateLog } from '../state/state-log.ts';
 import {
@@ -95,7 +96,9 @@ export class TopicCatalog {
       });
     }
     return this.#put(name, this.#stateLog.state.topics.nextId, {
-      queues: choice.queues || this.#options.queuesDefault,
+      queues:
+        choice.queues ||
+        (choice.kind === TopicKind.PRIORITY ? PRIORITIES : this.#options.queuesDefault),
       retentionMs: choice.retentionMs ?? 0,
       retentionBytes: choice.retentionBytes ?? 0,
       kind: choice.kind ?? TopicKind.UNSPECIFIED,
@@ -124,7 +127,7 @@ export class TopicCatalog {
     );
   }
 
-  /** Changes a topic. Throws NOT_FOUND, INVALID_ARGUMENT, FAILED_PRECONDITION (QUEUES_SHRINK, COMPACTION_FIXED). */
+  /** Changes a topic. Throws NOT_FOUND, INVALID_ARGUMENT, FAILED_PRECONDITION (QUEUES_SHRINK, COMPACTION_FIXED, PRIORITY_FIXED). */
   update(name: string, choice: TopicChoice): Topic {
     const topic = this.get(name);
     const queues = choice.queues || topic.settings.queues;
@@ -133,6 +136,19 @@ export class TopicCatalog {
         'FAILED_PRECONDITION',
         'QUEUES_SHRINK',
         `topic ${name} has ${topic.settings.queues} queues, and the number may only grow`,
+        { metadata: { topic: name } },
+      );
+    }
+    const kind = choice.kind || topic.settings.kind;
+    const byPriority = isByPriority(topic.settings);
+    if (
+      isByPriority({ ...topic.settings, kind }) !== byPriority ||
+      (byPriority && queues !== topic.settings.queues)
+    ) {
+      throw new TernError(
+        'FAILED_PRECONDITION',
+        'PRIORITY_FIXED',
+        `topic ${name} was created ${byPriority ? 'with priorities, which its queues stand for: their number' : 'without priorities, and that'} stays; create another topic`,
         { metadata: { topic: name } },
       );
     }
@@ -149,7 +165,7 @@ export class TopicCatalog {
       queues,
       retentionMs: choice.retentionMs || topic.settings.retentionMs,
       retentionBytes: choice.retentionBytes || topic.settings.retentionBytes,
-      kind: choice.kind || topic.settings.kind,
+      kind,
       deduplicationWindowMs: choice.deduplicationWindowMs ?? topic.settings.deduplicationWindowMs,
       compacted,
     });
@@ -171,6 +187,17 @@ export class TopicCatalog {
     }
     if (!Object.values<number>(TopicKind).includes(settings.kind)) {
       throw invalid('settings.kind', `this broker knows no kind ${settings.kind} of topics`);
+    }
+    if (isByPriority(settings)) {
+      if (settings.queues > PRIORITIES) {
+        throw invalid(
+          'settings.queues',
+          `a topic with priorities has at most ${PRIORITIES} queues`,
+        );
+      }
+      if (settings.compacted) {
+        throw invalid('settings.compacted', 'a topic with priorities cannot be compacted');
+      }
     }
     const { deduplicationWindowMs } = settings;
     if (!(deduplicationWindowMs <= REPEAT_WINDOW_MS_MAX)) {

@@ -2,9 +2,9 @@
 // long as there is a consumer; the progress outlives it.
 //
 // A queue is "ready" while it may have something that was never delivered. A frame is filled from retries that
-// are due, then from ready queues by turns, and goes to the next consumer by turns that has credit. What must be
-// read from the disk first is read in the background, and then the queue is ready again; nothing is leased
-// before its bytes are at hand.
+// are due, then from ready queues by turns, and goes to the next consumer by turns that has credit. Where queues stand
+// for priorities, both are taken from the most urgent queue, and then from the next. What must be read from the disk
+// first is read in the background, and then the queue is ready again; nothing is leased before its bytes are at hand.
 
 import { create } from '@bufbuild/protobuf';
 import {
@@ -18,6 +18,7 @@ import { type Clock, type Logger, TernError } from '@ternmq/runtime';
 import type { CommitLog } from '../log/commit-log.ts';
 import { queueProgress, type TopicProgress } from '../state/groups.ts';
 import { nextKept } from '../state/kept-messages.ts';
+import { isByPriority } from '../state/priority.ts';
 import type { Queue, QueueReader } from '../state/queue.ts';
 import { addReader, removeReader, type StateLog } from '../state/state-log.ts';
 import type { Topic } from '../state/topics.ts';
@@ -45,6 +46,16 @@ interface Frame {
   readonly ranges: LeasedRange[];
   messages: number;
   bytes: number;
+}
+
+/** What a frame may hold; the first message may be larger. */
+interface Limits {
+  readonly messagesMax: number;
+  readonly bytesMax: number;
+}
+
+function isFull(frame: Frame, { messagesMax, bytesMax }: Limits): boolean {
+  return frame.messages >= messagesMax || frame.bytes >= bytesMax;
 }
 
 /** Delivers one topic to one group. */
@@ -193,8 +204,12 @@ export class TopicDelivery implements QueueReader {
     const shared = this.#consumers.size > 1 ? SHARED_FRAME_MESSAGES_MAX : FRAME_MESSAGES_MAX;
     const messagesMax = Math.min(consumer.creditMessages, shared);
     const bytesMax = Math.min(consumer.creditBytes, FRAME_BYTES_MAX);
-    if (this.#retrying.size > 0) this.#addRetries(frame, consumer, messagesMax, bytesMax);
-    this.#addNew(frame, consumer, messagesMax, bytesMax);
+    const limits = { messagesMax, bytesMax };
+    if (isByPriority(this.topic.settings)) this.#addByPriority(frame, consumer, limits);
+    else {
+      for (const queueId of this.#retrying) this.#addRetries(frame, consumer, queueId, limits);
+      for (const queue of [...this.#ready]) this.#addNew(frame, consumer, queue, limits);
+    }
     if (frame.ranges.length === 0) return false;
     const deadlineMs = this.#stateLog.timeMs() + consumer.leaseMs;
     const leased = create(LeasedSchema, {
@@ -216,82 +231,91 @@ export class TopicDelivery implements QueueReader {
     return true;
   }
 
-  #addRetries(frame: Frame, consumer: Consumer, messagesMax: number, bytesMax: number): void {
-    const nowMs = this.#stateLog.timeMs();
-    for (const queueId of this.#retrying) {
-      const queue = this.topic.queues[queueId] as Queue;
-      const progress = queueProgress(this.progress, queueId);
-      if (progress.waitingForRetry === 0) {
-        this.#retrying.delete(queueId);
-        continue;
+  /** The most urgent queues first: what is due again there, then what is new. */
+  #addByPriority(frame: Frame, consumer: Consumer, limits: Limits): void {
+    for (const queue of this.topic.queues.toReversed()) {
+      if (this.#retrying.has(queue.queueId)) {
+        this.#addRetries(frame, consumer, queue.queueId, limits);
       }
-      const ordered = this.#ordered?.[queueId];
-      const left = messagesMax - frame.messages;
-      const due = ordered?.candidates(consumer, nowMs, left) ?? progress.dueRetries(nowMs, left);
-      // Messages of a key may follow each other in a frame: the list grows while it is gone through.
-      for (const { offset, attempt } of due) {
-        let record: Buffer | { position: number; length: number };
-        try {
-          record = this.#collector.record(queue, offset);
-        } catch (error) {
-          if (!(error instanceof TernError)) throw error;
-          this.#logger.error(
-            { error, topic: this.topic.name, queueId, offset },
-            'a message that waited for a retry is damaged or gone; it is dropped',
-          );
-          dropMessage(this.#stateLog, this.progress, queueId, offset);
-          continue;
-        }
-        if (!Buffer.isBuffer(record)) {
-          this.#load(queue, record);
-          break;
-        }
-        if (frame.messages > 0 && frame.bytes + record.length > bytesMax) return;
-        frame.parts.push(record);
-        frame.messages++;
-        frame.bytes += record.length;
-        this.#addStretch(frame, queueId, offset, offset + 1, attempt + 1, undefined, undefined);
-        ordered?.handedOut(offset, consumer);
-        if (frame.messages >= messagesMax) return;
-        const following = ordered?.following(offset, consumer);
-        if (following !== undefined) due.push(following);
-      }
+      if (this.#ready.has(queue)) this.#addNew(frame, consumer, queue, limits);
     }
   }
 
-  #addNew(frame: Frame, consumer: Consumer, messagesMax: number, bytesMax: number): void {
-    for (const queue of [...this.#ready]) {
-      if (frame.messages >= messagesMax || frame.bytes >= bytesMax) return;
-      this.#ready.delete(queue);
-      if (this.#loading.has(queue)) continue;
-      const progress = queueProgress(this.progress, queue.queueId);
-      // Ready again when something is settled.
-      if (!progress.canLeaseMore) continue;
-      const kept = nextKept(this.#stateLog.state, queue, progress.next);
-      // Shorter gaps of a compacted queue are passed over with what is delivered.
-      const gap = queue.compacted ? GAP_MIN : 1;
-      if (kept - progress.next >= gap) this.#skipTo(queue, progress.next, kept);
-      const first = progress.next;
-      const found = this.#collector.collect(
-        queue,
-        first,
-        messagesMax - frame.messages,
-        bytesMax - frame.bytes,
-        this.filter,
-        frame.parts,
-        true,
-        this.#ordered?.[queue.queueId]?.gateFor(consumer),
-      );
-      frame.messages += found.messages;
-      frame.bytes += found.bytes;
-      if (found.end > first) {
-        this.#addStretch(frame, queue.queueId, first, found.end, 1, found.unmatched, found.held);
-        // What was passed over may be for another consumer.
-        if (found.held !== undefined) this.#retrying.add(queue.queueId);
-      }
-      if (found.missing !== undefined) this.#load(queue, found.missing);
-      else if (found.end < queue.visibleEnd) this.#ready.add(queue);
+  #addRetries(frame: Frame, consumer: Consumer, queueId: number, limits: Limits): void {
+    const { messagesMax, bytesMax } = limits;
+    if (isFull(frame, limits)) return;
+    const queue = this.topic.queues[queueId] as Queue;
+    const progress = queueProgress(this.progress, queueId);
+    if (progress.waitingForRetry === 0) {
+      this.#retrying.delete(queueId);
+      return;
     }
+    const ordered = this.#ordered?.[queueId];
+    const left = messagesMax - frame.messages;
+    const nowMs = this.#stateLog.timeMs();
+    const due = ordered?.candidates(consumer, nowMs, left) ?? progress.dueRetries(nowMs, left);
+    // Messages of a key may follow each other in a frame: the list grows while it is gone through.
+    for (const { offset, attempt } of due) {
+      let record: Buffer | { position: number; length: number };
+      try {
+        record = this.#collector.record(queue, offset);
+      } catch (error) {
+        if (!(error instanceof TernError)) throw error;
+        this.#logger.error(
+          { error, topic: this.topic.name, queueId, offset },
+          'a message that waited for a retry is damaged or gone; it is dropped',
+        );
+        dropMessage(this.#stateLog, this.progress, queueId, offset);
+        continue;
+      }
+      if (!Buffer.isBuffer(record)) {
+        this.#load(queue, record);
+        return;
+      }
+      if (frame.messages > 0 && frame.bytes + record.length > bytesMax) return;
+      frame.parts.push(record);
+      frame.messages++;
+      frame.bytes += record.length;
+      this.#addStretch(frame, queueId, offset, offset + 1, attempt + 1, undefined, undefined);
+      ordered?.handedOut(offset, consumer);
+      if (frame.messages >= messagesMax) return;
+      const following = ordered?.following(offset, consumer);
+      if (following !== undefined) due.push(following);
+    }
+  }
+
+  #addNew(frame: Frame, consumer: Consumer, queue: Queue, limits: Limits): void {
+    const { messagesMax, bytesMax } = limits;
+    if (isFull(frame, limits)) return;
+    this.#ready.delete(queue);
+    if (this.#loading.has(queue)) return;
+    const progress = queueProgress(this.progress, queue.queueId);
+    // Ready again when something is settled.
+    if (!progress.canLeaseMore) return;
+    const kept = nextKept(this.#stateLog.state, queue, progress.next);
+    // Shorter gaps of a compacted queue are passed over with what is delivered.
+    const gap = queue.compacted ? GAP_MIN : 1;
+    if (kept - progress.next >= gap) this.#skipTo(queue, progress.next, kept);
+    const first = progress.next;
+    const found = this.#collector.collect(
+      queue,
+      first,
+      messagesMax - frame.messages,
+      bytesMax - frame.bytes,
+      this.filter,
+      frame.parts,
+      true,
+      this.#ordered?.[queue.queueId]?.gateFor(consumer),
+    );
+    frame.messages += found.messages;
+    frame.bytes += found.bytes;
+    if (found.end > first) {
+      this.#addStretch(frame, queue.queueId, first, found.end, 1, found.unmatched, found.held);
+      // What was passed over may be for another consumer.
+      if (found.held !== undefined) this.#retrying.add(queue.queueId);
+    }
+    if (found.missing !== undefined) this.#load(queue, found.missing);
+    else if (found.end < queue.visibleEnd) this.#ready.add(queue);
   }
 
   #addStretch(

@@ -9,6 +9,7 @@ import type { TopicCatalog } from '../catalog/topic-catalog.ts';
 import type { DiskGuard } from '../disk-guard.ts';
 import { HELD_TOPIC } from '../state/held-table.ts';
 import { fnv1a } from '../state/message-tag.ts';
+import { queueOfPriority } from '../state/priority.ts';
 import type { Queue } from '../state/queue.ts';
 import { findRepeated } from '../state/repeats.ts';
 import type { StateLog } from '../state/state-log.ts';
@@ -54,6 +55,17 @@ const INVALID_TRANSACTION: Refusal = {
   reason: 'INVALID_TRANSACTION',
   message: `a transaction has 1 to ${TRANSACTION_MESSAGES_MAX} messages without delays and producer_id, and first_check_ms of 1 s to 1 h`,
 };
+
+function wrongQueue(topic: Topic, least: number, most: number): Refusal {
+  const { name, queues } = topic;
+  return {
+    reason: 'WRONG_PRIORITY_QUEUE',
+    message:
+      least === most
+        ? `messages of this priority belong in queue ${least} of ${name}, which has ${queues.length}; send them there`
+        : `messages of different queues of ${name} are in one frame; send each priority in a frame of its own`,
+  };
+}
 
 /** What became of a frame; the fields hold until the next frame. */
 export class FrameAppender {
@@ -121,13 +133,17 @@ export class FrameAppender {
     const topic = this.#catalog.find(name) ?? this.#create(name);
     if ('reason' in topic) return topic;
     const queues = topic.queues.length;
+    const wrong = wrongKind(topic, scanner);
+    if (wrong !== undefined) return wrong;
     let { queueId } = scanner;
     if (queueId < 0) {
       if (scanner.producerId !== 0) return NOT_IDEMPOTENT;
-      queueId =
-        scanner.orderingKeyEnd > scanner.orderingKeyAt
-          ? fnv1a(bytes, scanner.orderingKeyAt, scanner.orderingKeyEnd) % queues
-          : topic.turn++ % queues;
+      queueId = this.#queueOf(bytes, topic);
+    }
+    if (scanner.prioritized > 0) {
+      const least = queueOfPriority(scanner.priorityMin, queues);
+      const most = queueOfPriority(scanner.priorityMax, queues);
+      if (least !== queueId || most !== queueId) return wrongQueue(topic, least, most);
     }
     const queue = topic.queues[queueId];
     if (queue === undefined) {
@@ -138,7 +154,16 @@ export class FrameAppender {
     }
     this.topic = topic;
     this.queue = queue;
-    return wrongKind(topic, scanner);
+    return undefined;
+  }
+
+  /** The queue of a frame that names none. */
+  #queueOf(bytes: Buffer, topic: Topic): number {
+    const { orderingKeyAt, orderingKeyEnd, prioritized, priorityMin } = this.scanner;
+    const queues = topic.queues.length;
+    if (prioritized > 0) return queueOfPriority(priorityMin, queues);
+    if (orderingKeyEnd === orderingKeyAt) return topic.turn++ % queues;
+    return fnv1a(bytes, orderingKeyAt, orderingKeyEnd) % queues;
   }
 
   /** Stores delayed messages where they wait. */

@@ -20,6 +20,10 @@ export function inRange(field: string, value: number, otherwise: number, max: nu
 /** How long a call may really wait: what it asks for, within the limit and its deadline. */
 export function boundedWait(waitMs: number, context: UnaryContext, clock: Clock): number {
   if (waitMs > WAIT_MS_MAX) inRange('wait_ms', waitMs, 0, WAIT_MS_MAX);
-  const leftMs = context.deadlineMs - clock.nowMs() - RETURN_MS;
-  return Math.max(0, Math.min(waitMs, leftMs));
+  return Math.min(waitMs, leftOf(context, clock));
+}
+
+/** What a call may wait within its deadline, so that the answer still arrives, in milliseconds; Infinity without one. */
+export function leftOf(context: UnaryContext, clock: Clock): number {
+  return Math.max(0, context.deadlineMs - clock.nowMs() - RETURN_MS);
 }

@@ -19,6 +19,9 @@ const message = fc.record({
   properties: fc.dictionary(text(9), text(30), { maxKeys: 4 }),
   orderingKey: text(20),
   bornTimeMs: fc.bigInt({ min: 0n, max: 2n ** 64n - 1n }),
+  replyTo: text(40),
+  bodyEncoding: fc.constantFrom(0, 1, 2),
+  priority: fc.option(fc.integer({ min: 0, max: 9 }), { nil: undefined }),
 });
 const frame = fc.record(
   {
@@ -50,6 +53,12 @@ function expectSame(bytes: Buffer, request: ProduceRequest): void {
     expect(found).toEqual(one);
     const tag = Buffer.from(one.tag);
     expect(scanner.tagHashes[i]).toBe(tag.length === 0 ? 0 : tagHash(tag, 0, tag.length));
+  }
+  const priorities = request.messages.flatMap(({ priority }) => priority ?? []);
+  expect(scanner.prioritized).toBe(priorities.length);
+  if (priorities.length > 0) {
+    expect(scanner.priorityMin).toBe(Math.min(...priorities));
+    expect(scanner.priorityMax).toBe(Math.max(...priorities));
   }
   const { orderingKeyAt, orderingKeyEnd } = scanner;
   const key = bytes.toString('utf8', orderingKeyAt, orderingKeyEnd);

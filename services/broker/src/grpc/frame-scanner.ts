@@ -4,11 +4,12 @@
 //
 //   ProduceRequest / SendRequest: 1 topic, 2 queue id, 3 producer id, 4 sequence, 5 frame id (fixed32) or one-way
 //   flag (varint), 6 messages, 7 how a transaction begins. Message: 1 body, 2 tag, 3 keys, 4 properties, 5 ordering key, 6 born time, 7 time of
-//   delivery (fixed64), 8 delay (varint).
+//   delivery (fixed64), 8 delay (varint), 9 priority, 10 reply address, 11 body encoding.
 //
 // The tables grow to the largest frame seen and are used again; a frame is appended before the next is scanned.
 
 import { isUtf8 } from 'node:buffer';
+import { BodyEncoding } from '@ternmq/proto/gen/ternmq/message/v1/message_pb';
 import { keyHash, tagHash } from '../state/message-tag.ts';
 import type { Refusal } from './frame-refusal.ts';
 
@@ -18,6 +19,10 @@ export const BODY_BYTES_MAX = 4 << 20;
 export const NAME_BYTES_MAX = 127;
 /** Largest key, in bytes of UTF-8. */
 export const KEY_BYTES_MAX = 255;
+/** Largest reply address, in bytes of UTF-8. */
+export const REPLY_TO_BYTES_MAX = 255;
+/** Most urgent priority. */
+export const PRIORITY_MAX = 9;
 /** Most properties of a message. */
 export const PROPERTIES_MAX = 128;
 /** Largest sum of tag, keys, ordering key and properties, in bytes of UTF-8. */
@@ -57,9 +62,22 @@ const REFUSALS = {
     reason: 'INVALID_DELAY',
     message: 'a message has both deliver_at_ms and delay_ms; set one of them',
   },
+  priority: {
+    reason: 'INVALID_PRIORITY',
+    message: 'a message has a priority that is not 0 to 9',
+  },
+  replyTo: {
+    reason: 'INVALID_REPLY_TO',
+    message: 'a reply address has more than 255 bytes or is no UTF-8',
+  },
+  encoding: {
+    reason: 'INVALID_BODY_ENCODING',
+    message: 'a message has a body encoding that this broker does not know; use gzip, zstd or none',
+  },
   noMessages: { reason: 'MALFORMED_FRAME', message: 'the frame has no messages' },
 } as const satisfies Record<string, Refusal>;
 
+const BODY_ENCODINGS = Object.values<unknown>(BodyEncoding);
 const VERTICAL_BAR = 0x7c;
 const DELETE = 0x7f;
 
@@ -101,6 +119,10 @@ export class FrameScanner {
   /** Messages that have an ordering key, and those that are delayed. */
   keyed = 0;
   delayed = 0;
+  /** Messages that have a priority, and the least and most urgent of theirs. */
+  prioritized = 0;
+  priorityMin = PRIORITY_MAX;
+  priorityMax = 0;
   /** Where the first message's ordering key lies; empty when it has none. */
   orderingKeyAt = 0;
   orderingKeyEnd = 0;
@@ -123,6 +145,9 @@ export class FrameScanner {
     this.orderingKeyEnd = 0;
     this.keyed = 0;
     this.delayed = 0;
+    this.prioritized = 0;
+    this.priorityMin = PRIORITY_MAX;
+    this.priorityMax = 0;
     const end = bytes.length;
     this.#at = 0;
     let refusal: Refusal | undefined;
@@ -199,11 +224,20 @@ export class FrameScanner {
     let due = 0;
     let properties = 0;
     let propertyBytes = 0;
+    let priority = -1;
     const first = this.count === 0;
     this.#at = start;
     while (this.#at < end) {
       const tag = this.#varint(bytes, end);
-      if ((tag & 7) !== 2 || tag > 0x2a) {
+      if ((tag & 7) !== 2 || (tag > 0x2a && tag !== 0x52)) {
+        if (tag === 0x48 || tag === 0x58) {
+          const value = this.#varint(bytes, end);
+          if (tag === 0x48) {
+            if (value < 0 || value > PRIORITY_MAX) return REFUSALS.priority;
+            priority = value;
+          } else if (!BODY_ENCODINGS.includes(value)) return REFUSALS.encoding;
+          continue;
+        }
         if (tag === 0x39 || tag === 0x40) {
           const value = tag === 0x39 ? this.#fixed64(bytes, end) : -this.#varint64(bytes, end);
           if (Number.isNaN(value)) return MALFORMED('a message is cut off');
@@ -253,6 +287,10 @@ export class FrameScanner {
             this.orderingKeyEnd = to;
           }
           break;
+        case 0x52:
+          if (length > REPLY_TO_BYTES_MAX || !validText(bytes, from, to)) return REFUSALS.replyTo;
+          propertyBytes += length;
+          break;
       }
     }
     if (this.#at !== end) return MALFORMED('a message is cut off');
@@ -261,6 +299,11 @@ export class FrameScanner {
     if (properties > PROPERTIES_MAX || propertyBytes > PROPERTIES_BYTES_MAX)
       return REFUSALS.properties;
     this.#add(start, end - start, hash, ofKey, keys, due);
+    if (priority >= 0) {
+      this.prioritized++;
+      this.priorityMin = Math.min(this.priorityMin, priority);
+      this.priorityMax = Math.max(this.priorityMax, priority);
+    }
     return undefined;
   }
 

@@ -7,13 +7,13 @@ import type { FrameScanner } from './frame-scanner.ts';
 
 /** What a kind of topic takes, for people. */
 const TAKES: Readonly<Record<number, string>> = {
-  [TopicKind.UNSPECIFIED]: 'every kind of message',
-  [TopicKind.MIXED]: 'every kind of message',
+  [TopicKind.UNSPECIFIED]: 'every kind of message without a priority',
+  [TopicKind.MIXED]: 'every kind of message without a priority',
   [TopicKind.NORMAL]: 'messages without ordering key and delay',
   [TopicKind.ORDERED]: 'messages with an ordering key and without delay',
   [TopicKind.DELAYED]: 'messages with a delay and without ordering key',
   [TopicKind.TRANSACTIONAL]: 'messages of transactions',
-  [TopicKind.PRIORITY]: 'messages without ordering key and delay',
+  [TopicKind.PRIORITY]: 'messages with a priority and without ordering key and delay',
 };
 
 /** Why a topic does not take a frame; undefined when it does. */
@@ -38,8 +38,14 @@ export function wrongKind(topic: Topic, frame: FrameScanner): Refusal | undefine
   };
 }
 
-function fits(kind: TopicKind, { count, keyed, delayed, transactionAt }: FrameScanner): boolean {
+function fits(kind: TopicKind, frame: FrameScanner): boolean {
+  const { count, keyed, delayed, prioritized, transactionAt } = frame;
   const transactional = transactionAt >= 0;
+  if (kind === TopicKind.PRIORITY) {
+    return prioritized === count && keyed === 0 && delayed === 0 && !transactional;
+  }
+  // It would have no effect.
+  if (prioritized > 0) return false;
   if (transactional && kind !== TopicKind.UNSPECIFIED && kind !== TopicKind.MIXED) {
     return kind === TopicKind.TRANSACTIONAL;
   }
@@ -48,7 +54,6 @@ function fits(kind: TopicKind, { count, keyed, delayed, transactionAt }: FrameSc
     case TopicKind.MIXED:
       return true;
     case TopicKind.NORMAL:
-    case TopicKind.PRIORITY:
       return keyed === 0 && delayed === 0;
     case TopicKind.ORDERED:
       return keyed === count && delayed === 0;

@@ -2,7 +2,10 @@
 
 import { create, toBinary } from '@bufbuild/protobuf';
 import type { handleUnaryCall } from '@grpc/grpc-js';
-import { SendResponseSchema } from '@ternmq/proto/gen/ternmq/broker/v1/broker_pb';
+import {
+  type SendResponse,
+  SendResponseSchema,
+} from '@ternmq/proto/gen/ternmq/broker/v1/broker_pb';
 import { type ErrorCode, TernError, unary } from '@ternmq/runtime';
 import type { CommitLog } from '../log/commit-log.ts';
 import type { FrameAppender } from './append-frame.ts';
@@ -26,7 +29,8 @@ const CODES: Readonly<Record<string, ErrorCode>> = {
 };
 const RETRY_AFTER_MS = 1000;
 
-function errorOf({ reason, message }: Refusal): TernError {
+/** Why messages are refused, as the error of a call. */
+export function refusalError({ reason, message }: Refusal): TernError {
   const code = CODES[reason] ?? 'INVALID_ARGUMENT';
   const again = code === 'RESOURCE_EXHAUSTED' || code === 'UNAVAILABLE';
   return new TernError(code, reason, message, again ? { retryAfterMs: RETRY_AFTER_MS } : {});
@@ -37,35 +41,48 @@ export function send(
   brokerName: string,
   modules: { log: CommitLog; appender: FrameAppender },
 ): handleUnaryCall<Buffer, Buffer> {
-  const { log, appender } = modules;
   return unary<Buffer, Buffer>(async (request, context) => {
-    let refusal: Refusal | undefined;
-    try {
-      refusal = appender.append(request, bornHostOf(context.peer));
-    } catch (error) {
-      refusal = frameRefusal(error);
-    }
-    if (refusal !== undefined) throw errorOf(refusal);
-    const { topic, queue, baseOffset, scanner } = appender;
-    const topicId = topic?.id ?? 0;
-    const queueId = queue?.queueId ?? 0;
-    const plain: FramePart = { firstIndex: 0, queueId, offset: baseOffset, duplicate: false };
-    const parts = appender.parts ?? [plain];
-    const { count, oneWay } = scanner;
-    const begun = scanner.transactionAt >= 0;
-    if (!oneWay) await log.visibleAt(log.next);
-    const receipts = Array.from({ length: count }, (_, index) => {
-      const place = placeIn(parts, index);
-      return {
-        messageId: messageId({ brokerName, topicId, ...place }),
-        brokerName,
-        queueId: place.queueId,
-        offset: BigInt(place.offset),
-        duplicate: place.duplicate,
-      };
-    });
-    const transactionId = begun ? (receipts[0]?.messageId ?? '') : '';
-    const response = create(SendResponseSchema, { receipts, transactionId });
+    const response = await store(brokerName, modules, request, bornHostOf(context.peer));
     return Buffer.from(toBinary(SendResponseSchema, response));
   });
+}
+
+/**
+ * Stores the messages of an encoded SendRequest; resolves when they are durable, or checked when that is enough.
+ *
+ * @param bornHost 16 bytes: where the request came from
+ */
+export async function store(
+  brokerName: string,
+  { log, appender }: { log: CommitLog; appender: FrameAppender },
+  request: Buffer,
+  bornHost: Buffer,
+): Promise<SendResponse> {
+  let refusal: Refusal | undefined;
+  try {
+    refusal = appender.append(request, bornHost);
+  } catch (error) {
+    refusal = frameRefusal(error);
+  }
+  if (refusal !== undefined) throw refusalError(refusal);
+  const { topic, queue, baseOffset, scanner } = appender;
+  const topicId = topic?.id ?? 0;
+  const queueId = queue?.queueId ?? 0;
+  const plain: FramePart = { firstIndex: 0, queueId, offset: baseOffset, duplicate: false };
+  const parts = appender.parts ?? [plain];
+  const { count, oneWay } = scanner;
+  const begun = scanner.transactionAt >= 0;
+  if (!oneWay) await log.visibleAt(log.next);
+  const receipts = Array.from({ length: count }, (_, index) => {
+    const place = placeIn(parts, index);
+    return {
+      messageId: messageId({ brokerName, topicId, ...place }),
+      brokerName,
+      queueId: place.queueId,
+      offset: BigInt(place.offset),
+      duplicate: place.duplicate,
+    };
+  });
+  const transactionId = begun ? (receipts[0]?.messageId ?? '') : '';
+  return create(SendResponseSchema, { receipts, transactionId });
 }

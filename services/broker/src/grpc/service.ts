@@ -23,6 +23,7 @@ import { progressHandlers } from './progress.ts';
 import { pull, pullStream } from './pull.ts';
 import { recallMessage } from './recall-message.ts';
 import { receive } from './receive.ts';
+import { type ReplyModules, replyHandlers } from './request-reply.ts';
 import { send } from './send.ts';
 import { settlementChoices, settlementFailures } from './settlements.ts';
 import { type SubscribeModules, SubscribeStream } from './subscribe.ts';
@@ -43,6 +44,7 @@ export type ServiceModules = Parameters<typeof topicHandlers>[0] &
   Parameters<typeof copyOffsets>[0] &
   DeadLetterModules &
   Omit<TransactionModules, 'closing'> &
+  Omit<ReplyModules, 'closing'> &
   Omit<Parameters<typeof traceMessage>[1], 'closing'> &
   DescribeModules &
   SubscribeModules &
@@ -60,11 +62,14 @@ export function addBrokerService(
   const progress = progressHandlers(modules);
   const deadLetters = deadLetterHandlers(brokerName, modules);
   const transactions = transactionHandlers(brokerName, { ...modules, closing: server.closing });
+  const replies = replyHandlers(brokerName, { ...modules, closing: server.closing });
   server.add(
     BrokerService,
     {
       produce: modules.produce.handle,
       send: send(brokerName, modules),
+      requestReply: unary(replies.requestReply),
+      reply: unary(replies.reply),
       pull: unary(pull(modules)),
       pullStream: pullStream({ ...modules, closing: server.closing }),
       subscribe: (call: ServerDuplexStream<SubscribeRequest, Buffer>) => {

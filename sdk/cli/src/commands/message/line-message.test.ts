@@ -10,6 +10,7 @@ describe('a JSON line', () => {
       tag: 't',
       properties: { a: '1' },
       orderingKey: 'o',
+      priority: 9,
     });
     expect(messageOfJson(line)).toEqual({
       body: 'b',
@@ -17,6 +18,7 @@ describe('a JSON line', () => {
       tag: 't',
       properties: { a: '1' },
       orderingKey: 'o',
+      priority: 9,
     });
   });
 
@@ -32,6 +34,7 @@ describe('a JSON line', () => {
     ['null', /no JSON object/],
     ['{}', /no "body"/],
     ['{"body":"b","tags":"x"}', /"tags" is not known/],
+    ['{"body":"b","priority":"9"}', /"priority" must be a number/],
     ['{"body":"b","tag":1}', /"tag" must be a text/],
     ['{"body":"b","keys":"k"}', /list/],
     ['{"body":"b","key":7}', /key must be a text/],

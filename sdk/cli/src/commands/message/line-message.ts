@@ -6,10 +6,19 @@ import type { OutgoingMessage } from '@ternmq/sdk';
 export type LineFormat = 'text' | 'json';
 
 /** What a JSON line may have. */
-const NAMES = new Set(['body', 'bodyBase64', 'key', 'keys', 'tag', 'properties', 'orderingKey']);
+const NAMES = new Set([
+  'body',
+  'bodyBase64',
+  'key',
+  'keys',
+  'tag',
+  'properties',
+  'orderingKey',
+  'priority',
+]);
 
 /**
- * The message of a JSON line such as `{"body": "…", "key": "…", "tag": "…", "properties": {…}, "orderingKey": "…"}`.
+ * The message of a JSON line such as `{"body": "…", "key": "…", "tag": "…", "properties": {…}, "orderingKey": "…", "priority": 9}`.
  * `bodyBase64` and `keys` are what `message tail -o json` prints. Throws Error when the line is none.
  */
 export function messageOfJson(line: string): OutgoingMessage {
@@ -21,11 +30,14 @@ export function messageOfJson(line: string): OutgoingMessage {
   const unknown = Object.keys(given).find((name) => !NAMES.has(name));
   if (unknown !== undefined)
     throw new Error(`"${unknown}" is not known; there are ${[...NAMES].join(', ')}`);
-  const { body, bodyBase64, key, keys, tag, properties, orderingKey } = given;
+  const { body, bodyBase64, key, keys, tag, properties, orderingKey, priority } = given;
   const allKeys = [...(key === undefined ? [] : [key]), ...(Array.isArray(keys) ? keys : [])];
   if (keys !== undefined && !Array.isArray(keys)) throw new Error('"keys" must be a list of texts');
   for (const [name, text] of Object.entries({ tag, orderingKey })) {
     if (text !== undefined && typeof text !== 'string') throw new Error(`"${name}" must be a text`);
+  }
+  if (priority !== undefined && typeof priority !== 'number') {
+    throw new Error('"priority" must be a number');
   }
   if (!allKeys.every((one) => typeof one === 'string')) throw new Error('a key must be a text');
   return {
@@ -34,6 +46,7 @@ export function messageOfJson(line: string): OutgoingMessage {
     ...(tag === undefined ? {} : { tag: tag as string }),
     ...(properties === undefined ? {} : { properties: propertiesOf(properties) }),
     ...(orderingKey === undefined ? {} : { orderingKey: orderingKey as string }),
+    ...(priority === undefined ? {} : { priority }),
   };
 }
 

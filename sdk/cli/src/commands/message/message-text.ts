@@ -10,7 +10,7 @@ const BODY_CHARS_MAX = 120;
 /** A message as scripts read it: `body` when it is UTF-8, else `bodyBase64`. */
 export function messageJson(message: ReceivedMessage): object {
   const { messageId, broker, queueId, offset, topic, keys, tag, properties } = message;
-  const { orderingKey, bornTimeMs, storeTimeMs, body } = message;
+  const { orderingKey, bornTimeMs, storeTimeMs, body, priority, replyTo } = message;
   return {
     messageId,
     broker,
@@ -21,10 +21,17 @@ export function messageJson(message: ReceivedMessage): object {
     tag,
     properties,
     orderingKey,
+    ...(priority === undefined ? {} : { priority }),
+    ...(replyTo === '' ? {} : { replyTo }),
     bornTimeMs,
     storeTimeMs,
-    ...(isUtf8(body) ? { body: message.text() } : { bodyBase64: body.toString('base64') }),
+    ...bodyJson(body),
   };
+}
+
+/** A body as scripts read it. */
+export function bodyJson(body: Buffer): { body: string } | { bodyBase64: string } {
+  return isUtf8(body) ? { body: body.toString('utf8') } : { bodyBase64: body.toString('base64') };
 }
 
 /** How messages are printed: one JSON object a line, one line for people, or the bodies alone. */
@@ -77,6 +84,8 @@ export function messageFields(message: ReceivedMessage): string {
     ['tag', tag || '-'],
     ['keys', keys.join(' ') || '-'],
     ['ordering key', message.orderingKey || '-'],
+    ...(message.priority === undefined ? [] : [['priority', message.priority] as [string, number]]),
+    ...(message.replyTo === '' ? [] : [['answer to', message.replyTo] as [string, string]]),
     ...Object.entries(properties).map(([name, value]): [string, string] => [`  ${name}`, value]),
   ];
   if (origin !== undefined) {

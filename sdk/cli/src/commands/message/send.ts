@@ -1,8 +1,8 @@
 // `tern message send`: one message, or a file of them.
 
-import type { OutgoingMessage, Receipt } from '@ternmq/sdk';
+import type { Compression, OutgoingMessage, Receipt } from '@ternmq/sdk';
 import { type Command, Option } from 'commander';
-import { duration, futureTime, property, several } from '../../arguments.ts';
+import { duration, futureTime, property, several, wholeNumber } from '../../arguments.ts';
 import { addClientCommand, type ClientCall } from '../../client-command.ts';
 import { PartialFailure, UsageError } from '../../exit-code.ts';
 import { fields, jsonLine, print } from '../../output.ts';
@@ -21,6 +21,8 @@ interface SendFlags {
   readonly orderingKey?: string;
   readonly delay?: number;
   readonly deliverAt?: Date;
+  readonly priority?: number;
+  readonly compress?: Compression;
 }
 
 /** Adds the command. */
@@ -53,7 +55,18 @@ export function addSend(parent: Command): void {
         .option('--property <name=value>', 'Free property; may be given several times', property)
         .option('--ordering-key <key>', 'Messages with the same key keep their order')
         .option('--delay <time>', 'Delivered so much later at the earliest', duration)
-        .option('--deliver-at <time>', 'Delivered at this time at the earliest', futureTime),
+        .option('--deliver-at <time>', 'Delivered at this time at the earliest', futureTime)
+        .option(
+          '--priority <number>',
+          'How urgent it is, for topics of --type priority: 0 to 9',
+          wholeNumber(0, 9),
+        )
+        .addOption(
+          new Option('--compress <how>', 'Compress bodies of 4 KiB and more').choices([
+            'gzip',
+            'zstd',
+          ]),
+        ),
     send,
   );
 }
@@ -63,7 +76,11 @@ async function send({ client, flags, format, options }: ClientCall<SendFlags>): 
   if ((body === undefined) === (file === undefined)) {
     throw new UsageError('give either --body or --file');
   }
-  const producer = client.producer({ deadlineMs: options.deadlineMs });
+  const { compress: compression } = flags;
+  const producer = client.producer({
+    deadlineMs: options.deadlineMs,
+    ...(compression === undefined ? {} : { compression }),
+  });
   const common = commonOf(flags);
   if (body !== undefined) {
     const receipt = await producer.send(topic, { ...common, body });
@@ -93,6 +110,7 @@ function commonOf({
   orderingKey,
   delay,
   deliverAt,
+  priority,
 }: SendFlags): Omit<OutgoingMessage, 'body'> {
   return {
     ...(key === undefined ? {} : { keys: key }),
@@ -101,6 +119,7 @@ function commonOf({
     ...(orderingKey === undefined ? {} : { orderingKey }),
     ...(delay === undefined ? {} : { delay }),
     ...(deliverAt === undefined ? {} : { deliverAt }),
+    ...(priority === undefined ? {} : { priority }),
   };
 }
 
