@@ -4,6 +4,8 @@ import { type Consumer, isMqError, Reject, RetryAfter } from '@ternmq/sdk';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { type ByteStream, Channel } from '../../sdk/typescript/src/transport/channel.ts';
 import { broker as methods } from '../../sdk/typescript/src/transport/methods.ts';
+import { encodeOpening } from '../../sdk/typescript/src/transport/subscription-opening.ts';
+import { readDelivery } from '../../sdk/typescript/src/wire/delivery.ts';
 import { BrokerClient } from '../support/broker-client.ts';
 import { Cluster } from '../support/cluster.ts';
 import { eventually } from '../support/eventually.ts';
@@ -340,6 +342,34 @@ describe('an ordered group', () => {
       within,
     );
     expect(handled).toEqual(['k-0 2', 'k-1 1', 'k-2 1', 'k-3 1']);
+  });
+
+  test('frees at once what a consumer leaves unsettled that only ends its stream', async () => {
+    await sent(['k'], 4);
+    const { admin } = cluster.client();
+    await admin.createGroup('g', { ordered: true });
+    let delivered = 0;
+    const channel = new Channel(cluster.broker.address);
+    const stream = channel.bytes(methods.subscribe, {
+      message: (bytes) => {
+        delivered += readDelivery(bytes).records.length;
+      },
+      ended: () => {},
+    });
+    const opening = {
+      ...{ group: 'g', consumerId: 'c', broadcasting: false, leaseMs: 0, from: 'first' as const },
+      subscriptions: [{ topic: 't', tags: '*', sql: '' }],
+    };
+    stream.write(encodeOpening(opening, { messages: 10, bytes: 10_000 }));
+    await eventually('all are delivered', () => delivered === 4 || undefined, within);
+    const handled = secondConsumer();
+    await eventually('both are there', () => streams[1], within);
+    await settledSoon();
+    expect(handled).toEqual([]);
+    stream.end();
+    await eventually('the second one goes on', () => handled.length === 4 || undefined, within);
+    expect(handled).toEqual(['k-0 1', 'k-1 1', 'k-2 1', 'k-3 1']);
+    channel.close();
   });
 
   test('frees the keys of a broken stream after 5 s and not before, and only the first message has failed', async () => {
