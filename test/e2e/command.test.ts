@@ -414,6 +414,42 @@ describe('tern topic, group and cluster', () => {
     expect((await tern('group', 'forget', 'radio', 'listener')).code).toBe(4);
   });
 
+  test('a stopped message is listed, and goes on when it is released', async () => {
+    await using client = new Client({ nameservers: places.nameserver });
+    await client.admin.createTopic('accounts', { queues: 1 });
+    const flags = ['--ordered', '--attempts', '1', '--exhausted', 'stop'];
+    expect((await tern('group', 'create', 'ledger', ...flags)).stdout).toContain('yes, stops');
+    const release = ['group', 'release', 'ledger', '--topic', 'accounts', '--queue', '0'];
+    expect((await tern(...release, '--offset', '0')).code).toBe(2);
+    const sent = { body: 'x', orderingKey: 'k' };
+    await client.producer().send('accounts', sent);
+    const attempts: number[] = [];
+    client
+      .consumer('ledger', { from: 'first', ordered: true })
+      .subscribe('accounts')
+      .run(({ attempt }) => {
+        attempts.push(attempt);
+        if (attempt === 1) throw new Error('not yet');
+      });
+    const stopped = await eventually(
+      'it is stopped',
+      async () => {
+        const listed = await ternJson<unknown[]>('group', 'stopped', 'ledger');
+        return listed.length > 0 ? listed : undefined;
+      },
+      { withinMs: 5000 },
+    );
+    const place = { topic: 'accounts', broker: 'broker-a', queueId: 0, offset: 0 };
+    expect(stopped).toEqual([{ ...place, attempts: 1 }]);
+    expect((await tern('group', 'show', 'ledger')).stdout).toMatch(
+      /^accounts +broker-a +0 +0 +1$/m,
+    );
+    const released = await ternJson(...release, '--offset', '0');
+    expect(released).toEqual({ released: place, deadLetter: false });
+    await eventually('it goes on', () => attempts[1], { withinMs: 5000 });
+    expect((await tern('group', 'stopped', 'ledger')).stdout).not.toContain('accounts');
+  });
+
   test('the cluster shows its brokers', async () => {
     const { brokers } = await ternJson<{ brokers: object[] }>('cluster', 'info');
     expect(brokers).toMatchObject([

@@ -35,6 +35,7 @@ import {
   pullMemberOf,
   type QueueDescription,
   type StoppedDescription,
+  stoppedOf,
   type TopicDescription,
   type TopicSettings,
   type TransactionDescription,
@@ -238,7 +239,7 @@ export class Admin {
     /** Broadcasting members that are remembered, connected or not, by topic. */
     broadcastMembers: BroadcastMemberDescription[];
     progress: ProgressDescription[];
-    /** Messages that hold back their ordering keys: at most 1000 of each broker. */
+    /** Messages that hold back their ordering keys: the first 1000 of each broker; `listStopped` tells all. */
     stopped: StoppedDescription[];
   }> {
     const found = await this.#calls.onOwners('GROUP_NOT_FOUND', options, async (member, time) => [
@@ -255,13 +256,7 @@ export class Admin {
         answer.pullMembers.map((one) => pullMemberOf(member.name, one)),
       ),
       stopped: found.flatMap(({ member, answer }) =>
-        answer.stopped.map(({ topic, queueId, offset, attempts }) => ({
-          broker: member.name,
-          topic,
-          queueId,
-          offset: Number(offset),
-          attempts,
-        })),
+        answer.stopped.map((one) => stoppedOf(member.name, one)),
       ),
       broadcastMembers: found.flatMap(({ member, answer }) =>
         answer.topics
@@ -279,6 +274,23 @@ export class Admin {
         ),
       ),
     };
+  }
+
+  /**
+   * The messages of an ordered group that hold back their ordering keys after their last delivery, by broker, topic, queue
+   * and offset. Throws GROUP_NOT_FOUND.
+   */
+  listStopped(group: string, options: CallOptions = {}): Promise<StoppedDescription[]> {
+    return this.#calls.onOwners('GROUP_NOT_FOUND', options, async ({ channel, name }, time) => {
+      const found: StoppedDescription[] = [];
+      for (let pageToken = ''; ; ) {
+        const request = { group, pageSize: PAGE_SIZE, pageToken };
+        const page = await channel.unary(broker.listStopped, request, time);
+        found.push(...page.stopped.map((one) => stoppedOf(name, one)));
+        pageToken = page.nextPageToken;
+        if (pageToken === '') return found;
+      }
+    });
   }
 
   /**

@@ -9,7 +9,6 @@ import type {
   PullMemberDescription,
   ResetTarget,
   RetryBackoff,
-  StoppedDescription,
 } from '@ternmq/sdk';
 import { type Command, Option } from 'commander';
 import { backoff, duration, durations, resetTarget, wholeNumber, yesOrNo } from '../arguments.ts';
@@ -20,6 +19,7 @@ import { spanText, timeText } from '../format.ts';
 import { jsonLine, print, table } from '../output.ts';
 import { copyCommand } from './group/copy.ts';
 import { deadLetterCommands } from './group/dead-letters.ts';
+import { stoppedCommands, stoppedTable } from './group/stopped.ts';
 
 interface ResetFlags {
   readonly topic: string;
@@ -34,14 +34,6 @@ interface SettingFlags {
   readonly lease?: number;
   readonly ordered?: boolean;
   readonly exhausted?: 'dead-letter' | 'stop';
-}
-
-interface ReleaseFlags {
-  readonly topic: string;
-  readonly broker: string;
-  readonly queue: number;
-  readonly offset: number;
-  readonly deadLetter?: boolean;
 }
 
 /** Completes the command. */
@@ -92,25 +84,7 @@ export function groupCommand(command: Command): void {
     addSettingFlags,
     createGroup,
   );
-  addClientCommand(
-    command,
-    {
-      usage: 'release <group>',
-      summary: 'let a message go on that holds back its ordering key (see show)',
-      examples: [
-        'tern group release accounts --topic orders --broker broker-a --queue 2 --offset 17',
-        'tern group release accounts --topic orders --broker broker-a --queue 2 --offset 17 --dead-letter',
-      ],
-    },
-    (release) =>
-      release
-        .requiredOption('--topic <topic>', 'The topic')
-        .requiredOption('--broker <name>', 'The broker group')
-        .requiredOption('--queue <number>', 'The queue', wholeNumber(0))
-        .requiredOption('--offset <number>', 'The offset', wholeNumber(0))
-        .option('--dead-letter', 'Move it to the dead letters; else it is delivered once more'),
-    releaseStopped,
-  );
+  stoppedCommands(command);
   addClientCommand(
     command,
     {
@@ -279,19 +253,6 @@ async function createGroup({
   await print(format === 'json' ? jsonLine(groups) : groupTable(groups));
 }
 
-async function releaseStopped({
-  client,
-  args: [group = ''],
-  flags: { topic, broker, queue, offset, deadLetter = false },
-  format,
-  options,
-}: ClientCall<ReleaseFlags>): Promise<void> {
-  const stopped = { topic, broker, queueId: queue, offset };
-  await client.admin.releaseStopped(group, stopped, { ...options, deadLetter });
-  if (format === 'json') await print(jsonLine({ released: stopped, deadLetter }));
-  else process.stderr.write(`released message ${offset} of queue ${queue} of ${topic}\n`);
-}
-
 async function updateGroup({
   client,
   args: [group = ''],
@@ -344,16 +305,6 @@ function groupTable(groups: readonly GroupDescription[]): string {
         settings.ordered ? (settings.exhausted === 'stop' ? 'yes, stops' : 'yes') : 'no',
     },
     { title: 'created', value: ({ createdMs }) => timeText(createdMs) },
-  ]);
-}
-
-function stoppedTable(stopped: readonly StoppedDescription[]): string {
-  return table(stopped, [
-    { title: 'stopped in', value: ({ topic }) => topic },
-    { title: 'broker', value: ({ broker }) => broker },
-    { title: 'queue', value: ({ queueId }) => queueId },
-    { title: 'offset', value: ({ offset }) => offset },
-    { title: 'deliveries', value: ({ attempts }) => attempts },
   ]);
 }
 

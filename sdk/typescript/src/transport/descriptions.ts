@@ -8,6 +8,7 @@ import {
   type Group,
   type QueueProgress as ProgressMessage,
   type PullMember,
+  type StoppedMessage,
   type Topic,
   TopicKind,
   type Transaction,
@@ -141,6 +142,8 @@ export interface ProgressDescription {
   readonly lag: number;
   /** How long ago the oldest one of them was stored, in milliseconds; 0 when there is none. */
   readonly lagMs: number;
+  /** Of those that wait for another delivery: how many hold back their ordering key until they are released. */
+  readonly stopped: number;
 }
 
 /** A broadcasting member of a group, connected or not. */
@@ -314,7 +317,16 @@ export function progressOf(
     waitingForRetry: Number(message.waitingForRetry),
     lag: Number(message.lag),
     lagMs: Number(message.lagMs),
+    stopped: Number(message.stopped),
   };
+}
+
+/** Describes a message that holds back its ordering key. */
+export function stoppedOf(
+  broker: string,
+  { topic, queueId, offset, attempts }: StoppedMessage,
+): StoppedDescription {
+  return { broker, topic, queueId, offset: Number(offset), attempts };
 }
 
 /** Describes a consumer. */

@@ -11,11 +11,8 @@ import {
   type GroupSettings as GroupSettingsMessage,
   type ListGroupsRequest,
   type ListGroupsResponse,
-  type ReleaseStoppedRequest,
-  type ReleaseStoppedResponse,
   type RemoveMemberRequest,
   type RemoveMemberResponse,
-  type StoppedMessage,
   type TopicProgress as TopicProgressMessage,
   type UpdateGroupRequest,
   type UpdateGroupResponse,
@@ -23,7 +20,6 @@ import {
 import { TernError } from '@ternmq/runtime';
 import type { Assignments } from '../assignment/assignments.ts';
 import type { GroupCatalog } from '../catalog/group-catalog.ts';
-import type { TopicCatalog } from '../catalog/topic-catalog.ts';
 import type { Delivery } from '../delivery/delivery.ts';
 import type { LagTimes } from '../delivery/lag-times.ts';
 import type { CommitLog } from '../log/commit-log.ts';
@@ -32,10 +28,11 @@ import { type Group, type GroupSettings, groupMessage, groupSettings } from '../
 import type { StateLog } from '../state/state-log.ts';
 import { page } from './page.ts';
 import { queueProgressMessages } from './progress.ts';
+import { stoppedMessages } from './stopped.ts';
 import { SubscribeStream } from './subscribe.ts';
 
 /** Stopped messages that DescribeGroup tells. */
-const STOPPED_MAX = 1000;
+const STOPPED_TOLD_MAX = 1000;
 
 /** What a change says; what it does not say stays. */
 function changesOf(settings: GroupSettingsMessage | undefined): Partial<GroupSettings> {
@@ -51,7 +48,6 @@ function changesOf(settings: GroupSettingsMessage | undefined): Partial<GroupSet
 /** The RPCs. Changes are answered when they are durable. */
 export function groupHandlers(modules: {
   groups: GroupCatalog;
-  topics: TopicCatalog;
   delivery: Delivery;
   assignments: Assignments;
   lagTimes: LagTimes;
@@ -64,10 +60,9 @@ export function groupHandlers(modules: {
   deleteGroup(request: DeleteGroupRequest): Promise<DeleteGroupResponse>;
   removeMember(request: RemoveMemberRequest): Promise<RemoveMemberResponse>;
   listGroups(request: ListGroupsRequest): ListGroupsResponse;
-  releaseStopped(request: ReleaseStoppedRequest): Promise<ReleaseStoppedResponse>;
   describeGroup(request: DescribeGroupRequest): Promise<DescribeGroupResponse>;
 } {
-  const { groups, topics, delivery, assignments, lagTimes, stateLog, state, log } = modules;
+  const { groups, delivery, assignments, lagTimes, stateLog, state, log } = modules;
   return {
     async createGroup({ name, settings }) {
       const group = groups.create(name, groupSettings(settings));
@@ -113,12 +108,6 @@ export function groupHandlers(modules: {
       };
     },
 
-    async releaseStopped({ group, topic, queueId, offset, deadLetter }) {
-      delivery.release(groups.get(group), topics.get(topic), queueId, Number(offset), deadLetter);
-      await log.durableAt(log.next);
-      return { $typeName: 'ternmq.broker.v1.ReleaseStoppedResponse' };
-    },
-
     async describeGroup({ name }) {
       const group = groups.get(name);
       const told: TopicProgressMessage[] = [];
@@ -151,31 +140,10 @@ export function groupHandlers(modules: {
         consumers,
         topics: told,
         pullMembers: pullMembers(group, assignments, state),
-        stopped: stoppedMessages(group, state),
+        stopped: stoppedMessages(group, state, STOPPED_TOLD_MAX),
       };
     },
   };
-}
-
-/** The messages that hold back their ordering keys. */
-function stoppedMessages(group: Group, state: BrokerState): StoppedMessage[] {
-  const found: StoppedMessage[] = [];
-  for (const progress of group.progress.values()) {
-    const topic = state.topics.findById(progress.topicId)?.name ?? '';
-    for (const [queueId, queue] of progress.queues.entries()) {
-      for (const { offset, attempt } of queue?.stopped() ?? []) {
-        if (found.length === STOPPED_MAX) return found;
-        found.push({
-          $typeName: 'ternmq.broker.v1.StoppedMessage',
-          topic,
-          queueId,
-          offset: BigInt(offset),
-          attempts: attempt,
-        });
-      }
-    }
-  }
-  return found;
 }
 
 /** The progress of a broadcasting member that is not connected. Throws NOT_FOUND, FAILED_PRECONDITION. */

@@ -32,7 +32,8 @@ export async function queueProgressMessages(
   const ages = await lagTimes.findAll(progress, topic.queues);
   return topic.queues.map((queue) => {
     const begin = firstKept(state, queue);
-    const { floor, next, inFlight, waitingForRetry } = queueProgress(progress, queue.queueId);
+    const inQueue = queueProgress(progress, queue.queueId);
+    const { floor, next, inFlight, waitingForRetry } = inQueue;
     const undelivered = countKept(state, queue, next);
     return {
       $typeName: 'ternmq.broker.v1.QueueProgress',
@@ -45,6 +46,7 @@ export async function queueProgressMessages(
       waitingForRetry: BigInt(waitingForRetry),
       lag: BigInt(undelivered + inFlight + waitingForRetry),
       lagMs: BigInt(Math.round(ages[queue.queueId]?.unsettledMs ?? 0)),
+      stopped: BigInt(inQueue.stopped().length),
     };
   });
 }

@@ -26,6 +26,7 @@ import { receive } from './receive.ts';
 import { type ReplyModules, replyHandlers } from './request-reply.ts';
 import { send } from './send.ts';
 import { settlementChoices, settlementFailures } from './settlements.ts';
+import { type StoppedModules, stoppedHandlers } from './stopped.ts';
 import { type SubscribeModules, SubscribeStream } from './subscribe.ts';
 import { topicHandlers } from './topics.ts';
 import { traceMessage } from './trace-message.ts';
@@ -43,6 +44,7 @@ export type ServiceModules = Parameters<typeof topicHandlers>[0] &
   Parameters<typeof recallMessage>[1] &
   Parameters<typeof copyOffsets>[0] &
   DeadLetterModules &
+  StoppedModules &
   Omit<TransactionModules, 'closing'> &
   Omit<ReplyModules, 'closing'> &
   Omit<Parameters<typeof traceMessage>[1], 'closing'> &
@@ -59,6 +61,7 @@ export function addBrokerService(
   const streams = new Map<string, SubscribeStream>();
   const topics = topicHandlers(modules);
   const groups = groupHandlers(modules);
+  const stopped = stoppedHandlers(modules);
   const progress = progressHandlers(modules);
   const deadLetters = deadLetterHandlers(brokerName, modules);
   const transactions = transactionHandlers(brokerName, { ...modules, closing: server.closing });
@@ -101,7 +104,8 @@ export function addBrokerService(
       deleteGroup: unary(groups.deleteGroup),
       removeMember: unary(groups.removeMember),
       listGroups: unary(groups.listGroups),
-      releaseStopped: unary(groups.releaseStopped),
+      listStopped: unary(stopped.listStopped),
+      releaseStopped: unary(stopped.releaseStopped),
       describeGroup: unary(groups.describeGroup),
       describeBroker: unary(describeBroker(modules)),
     },
