@@ -188,6 +188,9 @@ describe('an ordered group', () => {
       within,
     );
     expect(stopped).toMatchObject({ topic: 't', queueId: 0, offset: 0, attempts: 1 });
+    expect(await client.admin.listStopped('g')).toEqual([stopped]);
+    const { progress } = await client.admin.describeGroup('g');
+    expect(progress[0]?.stopped).toBe(1);
     await eventually('the other key goes on', () => handled.includes('l-2') || undefined, within);
     await cluster.pass(60_000);
     expect(handled.filter((text) => text.startsWith('k'))).toEqual(['k-0']);
@@ -211,6 +214,48 @@ describe('an ordered group', () => {
     expect(handled.filter((text) => text.startsWith('k'))).toEqual(['k-0', 'k-0', 'k-1', 'k-2']);
     const again = client.admin.releaseStopped('g', stopped as NonNullable<typeof stopped>);
     await expect(again).rejects.toMatchObject({ code: 'NOT_STOPPED' });
+    expect(await client.admin.listStopped('g')).toEqual([]);
+  });
+
+  test('lists what is stopped by topic, queue and offset, page by page, and gives it up when told to', async () => {
+    const { admin } = cluster.client();
+    await sent(['k', 'l', 'm'], 2);
+    await admin.createTopic('s', { queues: 1 });
+    await cluster.client().producer().send('s', { body: 'n-0', orderingKey: 'n' });
+    await admin.createGroup('g', { ordered: true, exhausted: 'stop', attemptsMax: 1 });
+    const consumer = cluster.client().consumer('g', ordered).subscribe('t').subscribe('s');
+    const handled: string[] = [];
+    consumer.run((message) => {
+      handled.push(message.text());
+      if (message.text().endsWith('-0')) throw new Error('never');
+    });
+    await eventually(
+      'all are stopped',
+      async () => (await admin.listStopped('g')).length === 4 || undefined,
+      within,
+    );
+    expect(handled.toSorted()).toEqual(['k-0', 'l-0', 'm-0', 'n-0']);
+    using raw = new BrokerClient(`127.0.0.1:${cluster.broker.port}`);
+    const places: string[] = [];
+    for (let pageToken = '', pages = 0; pages === 0 || pageToken !== ''; pages++) {
+      const page = await raw.call(BrokerService.method.listStopped, {
+        group: 'g',
+        pageSize: 3,
+        pageToken,
+      });
+      places.push(...page.stopped.map(({ topic, offset }) => `${topic} ${offset}`));
+      expect(page.stopped.length).toBeLessThanOrEqual(3);
+      pageToken = page.nextPageToken;
+    }
+    expect(places).toEqual(['s 0', 't 0', 't 1', 't 2']);
+    const wrong = { group: 'g', pageToken: 'no such place' };
+    await expect(raw.call(BrokerService.method.listStopped, wrong)).rejects.toThrow(/page_token/);
+
+    const [first] = (await admin.listStopped('g')).filter(({ topic }) => topic === 't');
+    await admin.releaseStopped('g', first as NonNullable<typeof first>, { deadLetter: true });
+    await eventually('its key goes on', () => handled.includes('k-1') || undefined, within);
+    const [letter] = await admin.listDeadLetters({ group: 'g' });
+    expect(letter?.origin).toMatchObject({ topic: 't', offset: 0 });
   });
 
   test('keeps the order of every key while consumers come, fail and go, streams break, and the broker restarts', async () => {
@@ -484,6 +529,45 @@ describe('an ordered group', () => {
       ],
     });
     expect(await receive(10)).toEqual(['k-1', 'k-2']);
+  });
+
+  describe('goes on with a key at once, at a consumer that waits for it, when', () => {
+    /** A caller has the first message of a key, and a consumer with nothing to do waits for the second one. */
+    async function waiting(attemptsMax: number) {
+      await sent(['k'], 2);
+      await cluster.client().admin.createGroup('g', { ordered: true, attemptsMax });
+      const caller = cluster.client().consumer('g', { from: 'first' }).subscribe('t');
+      const [first] = await caller.receive({ max: 1 });
+      expect(first?.text()).toBe('k-0');
+      const handled = secondConsumer();
+      await eventually('the consumer is there', () => streams[0], within);
+      await settledSoon();
+      expect(handled).toEqual([]);
+      return { first: first as NonNullable<typeof first>, handled };
+    }
+
+    test('the message before is given up', async () => {
+      const { first, handled } = await waiting(5);
+      first.reject('no');
+      await eventually('it goes on', () => handled[0], within);
+      expect(handled).toEqual(['k-1 1']);
+    });
+
+    test('the message before has failed for the last time', async () => {
+      const { first, handled } = await waiting(1);
+      first.retry();
+      await eventually('it goes on', () => handled[0], within);
+      expect(handled).toEqual(['k-1 1']);
+    });
+
+    test('the last lease of the message before ends', async () => {
+      const { handled } = await waiting(1);
+      await cluster.pass(59_900);
+      expect(handled).toEqual([]);
+      await cluster.pass(200);
+      await eventually('it goes on', () => handled[0], within);
+      expect(handled).toEqual(['k-1 1']);
+    });
   });
 
   test('refuses consumers that count on the opposite', async () => {

@@ -401,7 +401,13 @@ export class OrderedLife {
     const one = stopped[which % Math.max(1, stopped.length)];
     if (one === undefined) return;
     const { queueId, offset } = one;
-    this.#rig.delivery.release(this.#rig.groups.get('g'), this.#topic, queueId, offset, deadLetter);
+    await this.#rig.delivery.release(
+      this.#rig.groups.get('g'),
+      this.#topic,
+      queueId,
+      offset,
+      deadLetter,
+    );
     await this.#rig.settled();
   }
 

@@ -37,21 +37,25 @@ export class DeadLetters {
     this.#logger = modules.logger;
   }
 
-  /** Moves the messages of a range; each stays as it is until its move is in the log. */
-  move(
+  /**
+   * Moves the messages of a range; each stays as it is until its move is in the log. Resolves when all of them are, or
+   * could not be moved.
+   */
+  async move(
     group: Group,
     topic: Topic,
     progress: TopicProgress,
     queueId: number,
     range: UnsettledRange,
     reason: string,
-  ): void {
+  ): Promise<void> {
     const queue = topic.queues[queueId] as Queue;
+    const moves: Promise<void>[] = [];
     for (let offset = range.first; offset < range.end; offset++) {
       const name = `${progress.id} ${queueId} ${offset}`;
       if (this.#moving.has(name)) continue;
       this.#moving.add(name);
-      this.#moveOne(group, topic, progress, queue, offset, range, reason)
+      const move = this.#moveOne(group, topic, progress, queue, offset, range, reason)
         .catch((error: unknown) => {
           if (!(error instanceof TernError)) throw error;
           this.#logger.error(
@@ -60,7 +64,9 @@ export class DeadLetters {
           );
         })
         .finally(() => this.#moving.delete(name));
+      moves.push(move);
     }
+    await Promise.all(moves);
   }
 
   async #moveOne(

@@ -347,7 +347,7 @@ export class Delivery {
     }
     for (const range of affected) {
       if (action === 'deadLetter') {
-        this.#bury(
+        void this.#bury(
           group,
           progress,
           queueId,
@@ -355,7 +355,7 @@ export class Delivery {
           choice.reason || 'a consumer gave the message up',
         );
       } else if (action === 'retry' && policy.exhausted(range.attempt)) {
-        this.#bury(group, progress, queueId, range, `it failed ${range.attempt} times`);
+        void this.#bury(group, progress, queueId, range, `it failed ${range.attempt} times`);
       } else if (action === 'retry') {
         const atMs = nowMs + (choice.delayMs || policy.delayMs(range.attempt + 1));
         settled.push(settledRange(progress, queueId, range, SettledOutcome.RETRY, atMs));
@@ -370,17 +370,20 @@ export class Delivery {
     return { refusal, settled };
   }
 
-  #bury(
+  /** Moves messages to the dead letters, and then delivers what waited for them. */
+  async #bury(
     group: Group,
     progress: TopicProgress,
     queueId: number,
     range: UnsettledRange,
     reason: string,
-  ): void {
+  ): Promise<void> {
     const topic = this.#stateLog.state.topics.findById(progress.topicId);
-    if (topic !== undefined) {
-      this.#deadLetters.move(group, topic, progress, queueId, range, reason);
-    }
+    if (topic === undefined) return;
+    await this.#deadLetters.move(group, topic, progress, queueId, range, reason);
+    const delivery = this.#deliveries.get(progress.id);
+    delivery?.changed(queueId);
+    delivery?.pump();
   }
 
   /**
@@ -419,7 +422,7 @@ export class Delivery {
         );
         settled.push(settledRange(progress, queueId, range, SettledOutcome.RETRY, STOPPED_MS));
       } else {
-        this.#bury(group, progress, queueId, range, `it failed ${range.attempt} times`);
+        void this.#bury(group, progress, queueId, range, `it failed ${range.attempt} times`);
       }
     }
     for (const range of back) {
@@ -430,9 +433,15 @@ export class Delivery {
 
   /**
    * Lets a stopped message go on: it is delivered once more, or moves to the dead-letter topic.
-   * Throws NOT_FOUND (NOT_STOPPED).
+   * Throws NOT_FOUND (NOT_STOPPED), UNAVAILABLE (NOT_MOVED).
    */
-  release(group: Group, topic: Topic, queueId: number, offset: number, deadLetter: boolean): void {
+  async release(
+    group: Group,
+    topic: Topic,
+    queueId: number,
+    offset: number,
+    deadLetter: boolean,
+  ): Promise<void> {
     const progress = this.#stateLog.state.groups.progressIn(group, topic.id, '');
     const queue = progress?.queues[queueId];
     const stopped = queue?.stopped().find((one) => one.offset === offset);
@@ -445,8 +454,15 @@ export class Delivery {
     }
     const range = { first: offset, end: offset + 1, leaseId: 0, attempt: stopped.attempt };
     if (deadLetter) {
-      this.#bury(group, progress, queueId, range, 'an operator gave the stopped message up');
-      return;
+      const reason = 'an operator gave the stopped message up';
+      await this.#bury(group, progress, queueId, range, reason);
+      if (queue?.waiting(offset)?.dueMs !== STOPPED_MS) return;
+      throw new TernError(
+        'UNAVAILABLE',
+        'NOT_MOVED',
+        `message ${offset} of queue ${queueId} of ${topic.name} could not be moved to the dead letters now, the ` +
+          "broker's log file says why; try again",
+      );
     }
     const atMs = this.#stateLog.timeMs();
     const ranges = [settledRange(progress, queueId, range, SettledOutcome.RESUMED, atMs)];
@@ -485,7 +501,7 @@ export class Delivery {
       for (const range of leased) {
         if (how === 'retry' && policy.exhausted(range.attempt)) {
           const reason = `its consumer broke off, after ${range.attempt} deliveries`;
-          this.#bury(group, progress, queueId, range, reason);
+          void this.#bury(group, progress, queueId, range, reason);
           continue;
         }
         const outcome = how === 'giveBack' ? SettledOutcome.RETURNED : SettledOutcome.RETRY;
@@ -557,7 +573,7 @@ export class Delivery {
     for (const range of due) {
       if (policy.exhausted(range.attempt)) {
         const reason = `its lease ended unsettled, after ${range.attempt} deliveries`;
-        this.#bury(group, progress, queueId, range, reason);
+        void this.#bury(group, progress, queueId, range, reason);
         continue;
       }
       const atMs = nowMs + policy.delayMs(range.attempt + 1);
