@@ -25,6 +25,7 @@ import {
 } from '@ternmq/proto/gen/ternmq/log/v1/log_pb';
 import { MessageSchema } from '@ternmq/proto/gen/ternmq/message/v1/message_pb';
 import type { ManualClock, Random } from '@ternmq/runtime';
+import { HELD_MS, STOPPED_MS } from '../../services/broker/src/progress/retry-table.ts';
 import type { TopicProgress } from '../../services/broker/src/state/groups.ts';
 import { HELD_TOPIC } from '../../services/broker/src/state/held-table.ts';
 import { MESSAGE_AT, NO_HOST } from '../../services/broker/src/state/message-record.ts';
@@ -285,12 +286,18 @@ export class StateDriver {
 
   #putGroup(): void {
     const { state, stateLog } = this.rig;
-    if (state.groups.size > 3) return;
+    const old = this.#random.integer(2) === 0 ? this.#pick(state.groups.all()) : undefined;
+    if (old === undefined && state.groups.size > 3) return;
     const value = create(GroupSchema, {
-      groupId: state.groups.nextId,
-      name: `group-${this.#names++}`,
-      createdMs: BigInt(this.#clock.nowMs()),
-      settings: { attemptsMax: 3, retryDelaysMs: [100, 200], leaseMs: 5000 },
+      groupId: old?.id ?? state.groups.nextId,
+      name: old?.name ?? `group-${this.#names++}`,
+      createdMs: BigInt(old?.createdMs ?? this.#clock.nowMs()),
+      settings: {
+        attemptsMax: 3,
+        retryDelaysMs: [100, 200],
+        leaseMs: 5000,
+        ordered: this.#random.integer(2) === 0,
+      },
     });
     stateLog.change({ case: 'groupPut', value });
   }
@@ -385,7 +392,9 @@ export class StateDriver {
     const { queueId } = queue;
     const place = progress.queues[queueId];
     const now = this.rig.stateLog.timeMs();
-    const [due] = place?.dueRetries(now, 1) ?? [];
+    // What waits for its key is handed out when the key lets it, and not when it is due.
+    const dueBy = this.#random.integer(3) === 0 ? HELD_MS : now;
+    const [due] = place?.dueRetries(dueBy, 1) ?? [];
     const first = due?.offset ?? place?.next ?? 0;
     const end =
       due === undefined ? Math.min(queue.next, first + 1 + this.#random.integer(9)) : first + 1;
@@ -401,20 +410,41 @@ export class StateDriver {
           firstOffset: BigInt(first),
           endOffset: BigInt(end),
           attempt: (due?.attempt ?? 0) + 1,
-          unmatched:
-            due === undefined && this.#random.integer(3) === 0
-              ? this.#random.bytes(2)
-              : new Uint8Array(),
+          ...(due === undefined ? this.#passedOver() : {}),
         },
       ],
     });
     this.rig.stateLog.change({ case: 'leased', value });
   }
 
+  /** Some messages that the filter does not match, and some others that wait for their ordering keys. */
+  #passedOver(): { unmatched: Uint8Array; held: Uint8Array } {
+    const none = new Uint8Array();
+    const unmatched = this.#random.integer(3) === 0 ? this.#random.bytes(2) : none;
+    if (this.#random.integer(3) > 0) return { unmatched, held: none };
+    const held = this.#random.bytes(2).map((bits, index) => bits & ~(unmatched[index] ?? 0));
+    return { unmatched, held };
+  }
+
+  /** Releases what is stopped, or settles what is leased. */
   #settle(): void {
     const chosen = this.#progress();
     const place = chosen?.progress.queues[chosen.queue.queueId];
     if (chosen === undefined || place === undefined) return;
+    const stopped = this.#pick(place.stopped());
+    if (stopped !== undefined && this.#random.integer(2) === 0) {
+      const range = {
+        progressId: chosen.progress.id,
+        queueId: chosen.queue.queueId,
+        firstOffset: BigInt(stopped.offset),
+        endOffset: BigInt(stopped.offset + 1),
+        outcome: SettledOutcome.RESUMED,
+        atMs: BigInt(this.rig.stateLog.timeMs()),
+      };
+      const value = create(SettledSchema, { ranges: [range] });
+      this.rig.stateLog.change({ case: 'settled', value });
+      return;
+    }
     const consumer = `consumer-${this.#random.integer(3)}`;
     const held = this.#pick(place.leasesOf(consumer, false));
     if (held === undefined) return;
@@ -428,6 +458,10 @@ export class StateDriver {
       SettledOutcome.RETURNED,
       SettledOutcome.DROPPED,
     ];
+    const outcome = outcomes[this.#random.integer(outcomes.length)] as SettledOutcome;
+    const waits = outcome === SettledOutcome.RETRY || outcome === SettledOutcome.RETURNED;
+    const forKey = waits && this.#random.integer(3) === 0;
+    const keptMs = outcome === SettledOutcome.RETRY ? STOPPED_MS : HELD_MS;
     const value = create(SettledSchema, {
       ranges: [
         {
@@ -436,8 +470,8 @@ export class StateDriver {
           firstOffset: BigInt(first),
           endOffset: BigInt(first + 1 + this.#random.integer(held.end - first)),
           leaseId: BigInt(held.leaseId),
-          outcome: outcomes[this.#random.integer(outcomes.length)] as SettledOutcome,
-          atMs: BigInt(now + this.#random.integer(3000)),
+          outcome,
+          atMs: BigInt(forKey ? keptMs : now + this.#random.integer(3000)),
         },
       ],
     });
