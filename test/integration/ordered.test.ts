@@ -9,6 +9,7 @@ import { readDelivery } from '../../sdk/typescript/src/wire/delivery.ts';
 import { BrokerClient } from '../support/broker-client.ts';
 import { Cluster } from '../support/cluster.ts';
 import { eventually } from '../support/eventually.ts';
+import { sendKeyed } from '../support/keyed-messages.ts';
 import { seedFor } from '../support/seed.ts';
 
 let cluster: Cluster;
@@ -36,23 +37,9 @@ afterEach(async () => {
 const within = { withinMs: 10_000, everyMs: 5 };
 const ordered = { from: 'first', ordered: true } as const;
 
-/** A broker that has just started may not be reached at once. */
-function unavailable(error: unknown): undefined {
-  if (!isMqError(error) || !error.retryable) throw error;
-}
-
-/** Sends messages named key-number, those of each key in the order of their numbers. */
-async function sent(keys: readonly string[], each: number, queues = 1): Promise<void> {
-  const client = cluster.client();
-  await client.admin.createTopic('t', { queues });
-  const producer = client.producer();
-  const sends: Promise<unknown>[] = [];
-  for (let i = 0; i < each; i++) {
-    for (const key of keys) {
-      sends.push(producer.send('t', { body: `${key}-${i}`, orderingKey: key }));
-    }
-  }
-  await Promise.all(sends);
+/** As sendKeyed, into the topic t. */
+function sent(keys: readonly string[], each: number, queues = 1): Promise<void> {
+  return sendKeyed(cluster.client(), keys, each, queues);
 }
 
 /** What was handled, by key; `add` checks the order: a number may be repeated, and none may be left out. */
@@ -161,101 +148,6 @@ describe('an ordered group', () => {
     });
     await eventually('both are buried', () => letters.length === 2 || undefined, within);
     expect(letters).toEqual(['k-1', 'k-3']);
-  });
-
-  test('that stops keeps the key back after the last delivery, says so, and goes on when it is released', async () => {
-    await sent(['k', 'l'], 3);
-    const client = cluster.client();
-    await client.admin.createGroup('g', {
-      ordered: true,
-      exhausted: 'stop',
-      attemptsMax: 1,
-      retryDelaysMs: [1000],
-    });
-    const handled: string[] = [];
-    let healthy = false;
-    const consumer = client.consumer('g', ordered).subscribe('t');
-    consumer.run((message) => {
-      handled.push(message.text());
-      if (message.text() === 'k-0' && !healthy) throw new Error('not yet');
-    });
-    const [stopped] = await eventually(
-      'it is stopped',
-      async () => {
-        const { stopped } = await client.admin.describeGroup('g');
-        return stopped.length > 0 ? stopped : undefined;
-      },
-      within,
-    );
-    expect(stopped).toMatchObject({ topic: 't', queueId: 0, offset: 0, attempts: 1 });
-    expect(await client.admin.listStopped('g')).toEqual([stopped]);
-    const { progress } = await client.admin.describeGroup('g');
-    expect(progress[0]?.stopped).toBe(1);
-    await eventually('the other key goes on', () => handled.includes('l-2') || undefined, within);
-    await cluster.pass(60_000);
-    expect(handled.filter((text) => text.startsWith('k'))).toEqual(['k-0']);
-    await cluster.restartBroker();
-    const still = await eventually(
-      'the broker answers',
-      async () => (await client.admin.describeGroup('g').catch(unavailable))?.stopped,
-      within,
-    );
-    expect(still).toEqual([stopped]);
-    healthy = true;
-    await client.admin.releaseStopped('g', stopped as NonNullable<typeof stopped>);
-    await eventually(
-      'the key goes on',
-      async () => {
-        await cluster.pass(500);
-        return handled.includes('k-2') || undefined;
-      },
-      within,
-    );
-    expect(handled.filter((text) => text.startsWith('k'))).toEqual(['k-0', 'k-0', 'k-1', 'k-2']);
-    const again = client.admin.releaseStopped('g', stopped as NonNullable<typeof stopped>);
-    await expect(again).rejects.toMatchObject({ code: 'NOT_STOPPED' });
-    expect(await client.admin.listStopped('g')).toEqual([]);
-  });
-
-  test('lists what is stopped by topic, queue and offset, page by page, and gives it up when told to', async () => {
-    const { admin } = cluster.client();
-    await sent(['k', 'l', 'm'], 2);
-    await admin.createTopic('s', { queues: 1 });
-    await cluster.client().producer().send('s', { body: 'n-0', orderingKey: 'n' });
-    await admin.createGroup('g', { ordered: true, exhausted: 'stop', attemptsMax: 1 });
-    const consumer = cluster.client().consumer('g', ordered).subscribe('t').subscribe('s');
-    const handled: string[] = [];
-    consumer.run((message) => {
-      handled.push(message.text());
-      if (message.text().endsWith('-0')) throw new Error('never');
-    });
-    await eventually(
-      'all are stopped',
-      async () => (await admin.listStopped('g')).length === 4 || undefined,
-      within,
-    );
-    expect(handled.toSorted()).toEqual(['k-0', 'l-0', 'm-0', 'n-0']);
-    using raw = new BrokerClient(`127.0.0.1:${cluster.broker.port}`);
-    const places: string[] = [];
-    for (let pageToken = '', pages = 0; pages === 0 || pageToken !== ''; pages++) {
-      const page = await raw.call(BrokerService.method.listStopped, {
-        group: 'g',
-        pageSize: 3,
-        pageToken,
-      });
-      places.push(...page.stopped.map(({ topic, offset }) => `${topic} ${offset}`));
-      expect(page.stopped.length).toBeLessThanOrEqual(3);
-      pageToken = page.nextPageToken;
-    }
-    expect(places).toEqual(['s 0', 't 0', 't 1', 't 2']);
-    const wrong = { group: 'g', pageToken: 'no such place' };
-    await expect(raw.call(BrokerService.method.listStopped, wrong)).rejects.toThrow(/page_token/);
-
-    const [first] = (await admin.listStopped('g')).filter(({ topic }) => topic === 't');
-    await admin.releaseStopped('g', first as NonNullable<typeof first>, { deadLetter: true });
-    await eventually('its key goes on', () => handled.includes('k-1') || undefined, within);
-    const [letter] = await admin.listDeadLetters({ group: 'g' });
-    expect(letter?.origin).toMatchObject({ topic: 't', offset: 0 });
   });
 
   test('keeps the order of every key while consumers come, fail and go, streams break, and the broker restarts', async () => {
@@ -568,6 +460,19 @@ describe('an ordered group', () => {
       await eventually('it goes on', () => handled[0], within);
       expect(handled).toEqual(['k-1 1']);
     });
+  });
+
+  test('is made, and counted on, by consumers that ask for batches, too', async () => {
+    await sent(['k'], 2);
+    const { admin } = cluster.client();
+    const [one, other] = [1, 2].map(() => cluster.client().consumer('g', ordered).subscribe('t'));
+    const [first] = (await one?.receive({ max: 1 })) ?? [];
+    expect(first?.text()).toBe('k-0');
+    expect((await admin.describeGroup('g')).groups[0]?.settings.ordered).toBe(true);
+    expect(await other?.receive({ max: 1, waitMs: 0 })).toEqual([]);
+    await admin.createGroup('plain', {});
+    const wrong = cluster.client().consumer('plain', ordered).subscribe('t').receive({ waitMs: 0 });
+    await expect(wrong).rejects.toMatchObject({ code: 'GROUP_ORDER_MISMATCH' });
   });
 
   test('refuses consumers that count on the opposite', async () => {

@@ -111,7 +111,7 @@ async function receiveFrom<Value>(
   { settings, handles, modules, settler, max, signal }: Receiving<Value>,
   waitMs: number,
 ): Promise<DeliveredMessage<Value>[]> {
-  const { group, consumerId, leaseMs, from } = settings;
+  const { group, consumerId, leaseMs, from, ordered } = settings;
   const channel = modules.channels.get(address);
   const bytes = await channel.unaryBytes(
     broker.receive,
@@ -122,6 +122,7 @@ async function receiveFrom<Value>(
       subscription: { topic, ...wanted, from: targetOf(from) },
       messagesMax: Math.min(256, max),
       waitMs: Math.floor(waitMs),
+      ...(ordered === undefined ? {} : { ordered }),
     },
     { deadlineMs: waitMs + CALL_MARGIN_MS, signal },
   );

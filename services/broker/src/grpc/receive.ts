@@ -79,7 +79,7 @@ export function receive(modules: {
       MESSAGES_MAX,
     );
     const waitMs = boundedWait(request.waitMs, context, clock);
-    const group = groups.getOrCreate(request.group);
+    const group = groups.getOrCreate(request.group, request.ordered);
     const progress = await delivery.begin(group, topic, '', subscription?.from?.target);
     const leaseMs = request.leaseMs || new RetryPolicy(group.settings).leaseMs;
     const call = new ReceiveCall(request.consumerId || 'receive', leaseMs, messagesMax);
