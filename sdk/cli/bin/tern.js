@@ -13,13 +13,19 @@ const here = fileURLToPath(import.meta.url);
 const folder = dirname(dirname(here));
 const root = dirname(dirname(folder));
 const source = join(folder, 'src', 'main.ts');
+const old = Number(process.versions.node.split('.')[0]) < NODE_MAJOR_MIN;
 
-if (!existsSync(source)) {
+if (!existsSync(source) && old) {
+  console.error(
+    `tern: this is Node ${process.versions.node}, and tern needs Node ${NODE_MAJOR_MIN} or newer`,
+  );
+  process.exitCode = 1;
+} else if (!existsSync(source)) {
   await import('../dist/main.js');
 } else if (!existsSync(join(root, 'proto', 'gen', 'descriptors.binpb'))) {
   console.error('tern: this clone is not ready yet; run `npm run generate` in it once');
   process.exitCode = 1;
-} else if (Number(process.versions.node.split('.')[0]) < NODE_MAJOR_MIN) {
+} else if (old) {
   runOnOtherNode();
 } else {
   if (process.channel) dieWithWrapper();
