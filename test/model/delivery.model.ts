@@ -387,8 +387,8 @@ export class Life {
     const found: string[] = [];
     for (let offset = 0; offset < (queue?.next ?? 0); offset++) {
       const { position, length } = state.locate(queue as NonNullable<typeof queue>, offset);
-      await log.load(position, length);
-      const record = log.find(position, length) as Buffer;
+      await log.read.load(position, length);
+      const record = log.read.find(position, length) as Buffer;
       // The only field before the body is fixed in width, and the body is the message's first field.
       const name = /m\d+/.exec(record.subarray(93).toString('latin1'))?.[0] ?? '';
       found.push(name);

@@ -96,8 +96,9 @@ export class StateRig {
   async read(queue: Queue, offset: number): Promise<Buffer | undefined> {
     const { position, length } = this.state.locate(queue, offset);
     if (length === 0) return undefined;
-    if (this.log.find(position, length) === undefined) await this.log.load(position, length);
-    return this.log.find(position, length);
+    if (this.log.read.find(position, length) === undefined)
+      await this.log.read.load(position, length);
+    return this.log.read.find(position, length);
   }
 
   /**

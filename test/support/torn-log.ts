@@ -136,6 +136,7 @@ export function wrongInScan(torn: TornLog, position: number, damage: Damage): st
     epoch: 1,
     durable,
     unsyncedBytesMax: LOG_DEFAULTS.unsyncedBytesMax,
+    following: false,
   };
   const { corrupt, end } = scanLog(segments, options, (...record) => {
     const expected = whole[found++];

@@ -110,7 +110,7 @@ function scan(
 ): { result: ReturnType<typeof scanReadOnly>; start: number; segments: number } {
   checkFormat(folder, disk);
   const { segmentBytes, unsyncedBytesMax } = LOG_DEFAULTS;
-  const durable = readWatermark(join(folder, 'watermark'), disk).position;
+  const watermark = readWatermark(join(folder, 'watermark'), disk);
   const segments = new Segments(
     { folder: join(folder, 'log'), segmentBytes, readOnly: true },
     disk,
@@ -124,7 +124,7 @@ function scan(
         `${folder} has no log; give the folder that the broker's --data names`,
       );
     }
-    const result = scanReadOnly(segments, durable, unsyncedBytesMax, visit);
+    const result = scanReadOnly(segments, watermark, unsyncedBytesMax, visit);
     return { result, start, segments: all.length };
   } finally {
     segments.close();

@@ -137,7 +137,7 @@ export function registerBrokerMetrics(registry: Registry, parts: MeasuredParts):
     'ternmq_log_corrupt_reads_total',
     'Reads of damaged records',
     NODE,
-    (show) => show(log.stats.corruptReads, node),
+    (show) => show(log.read.corruptReads, node),
   );
 }
 

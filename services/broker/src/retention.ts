@@ -157,7 +157,7 @@ export class Retention {
       case: 'logTrimmed',
       value: { $typeName: 'ternmq.log.v1.LogTrimmed', startPosition: BigInt(position) },
     });
-    await log.durableAt(log.next);
+    await log.keptAt(log.next);
     // The store must not need what goes.
     await this.#writer.write();
     const bytes = position - log.start;
@@ -223,8 +223,8 @@ export class Retention {
     const { position, length } = state.locate(queue, offset);
     if (length === 0 || queue.deleted) return;
     try {
-      await log.load(position, length);
-      const record = log.find(position, length);
+      await log.read.load(position, length);
+      const record = log.read.find(position, length);
       if (record === undefined || queue.deleted || !wanted(record)) return;
       if (queue.compacted && !isNewest(state, queue, offset, record)) return;
       this.#stateLog.relocateMessage(queue, offset, record);

@@ -152,16 +152,16 @@ export class Collector {
       try {
         if (slab === undefined || position < slab.start || position + length > slab.end) {
           endRun();
-          slab = this.#log.tail(position, length)?.slab;
+          slab = this.#log.read.tail(position, length)?.slab;
           cold = slab === undefined;
         }
         // What comes from the disk is checked record by record, what was never there need not be.
         if (cold) {
-          const block = this.#log.block(position, length);
+          const block = this.#log.read.block(position, length);
           if (block !== slab) endRun();
           slab = block;
         }
-        const record = slab === undefined ? this.#log.find(position, length) : undefined;
+        const record = slab === undefined ? this.#log.read.find(position, length) : undefined;
         if (slab === undefined && record === undefined) {
           found.missing = { position, length };
           break;
@@ -218,7 +218,7 @@ export class Collector {
     for (let loads = 0; loads < LOADS_MAX; loads++) {
       const record = this.record(queue, offset);
       if (Buffer.isBuffer(record)) return Buffer.from(record);
-      await this.#log.load(record.position, record.length);
+      await this.#log.read.load(record.position, record.length);
     }
     return undefined;
   }
@@ -227,7 +227,7 @@ export class Collector {
   record(queue: Queue, offset: number): Buffer | Stretch {
     const { position, length } = this.#state.locate(queue, offset);
     if (length === 0) throw lost(queue, offset);
-    return this.#log.find(position, length) ?? { position, length };
+    return this.#log.read.find(position, length) ?? { position, length };
   }
 
   #skipDamaged(queue: Queue, offset: number, found: Collected, from: number): void {

@@ -76,9 +76,9 @@ export class OffsetFinder {
       for (let loads = 0; loads < LOADS_MAX; loads++) {
         const { position, length } = this.#state.locate(queue, offset);
         if (length === 0) return undefined;
-        const record = this.#log.find(position, length);
+        const record = this.#log.read.find(position, length);
         if (record !== undefined) return storeTimeOf(viewOf(record), RECORD_HEADER_BYTES);
-        await this.#log.load(position, length);
+        await this.#log.read.load(position, length);
       }
     } catch (error) {
       if (!(error instanceof TernError && error.code === 'DATA_LOSS')) throw error;

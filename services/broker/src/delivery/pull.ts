@@ -87,7 +87,7 @@ export class Puller {
           nextOffset: found.end,
         };
       }
-      await this.#log.load(found.missing.position, found.missing.length);
+      await this.#log.read.load(found.missing.position, found.missing.length);
     }
   }
 

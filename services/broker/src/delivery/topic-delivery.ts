@@ -373,7 +373,7 @@ export class TopicDelivery implements QueueReader {
       if (this.#loading.size > 0) return;
       for (const wake of this.#loadWaiters.splice(0)) wake();
     };
-    this.#log.load(position, length).then(again, (error: Error) => {
+    this.#log.read.load(position, length).then(again, (error: Error) => {
       this.#logger.error({ error, position }, 'old messages cannot be read from the disk');
       this.#clock.setTimer(READ_RETRY_MS, again);
     });

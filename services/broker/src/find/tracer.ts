@@ -68,7 +68,7 @@ export class Tracer {
     const { start } = this.#log;
     const end = this.#log.visible;
     const trace = new MessageTrace(place, groups, held.queue?.topicId ?? 0);
-    const walk = this.#log.walk(known ? position : start, end, trace);
+    const walk = this.#log.read.walk(known ? position : start, end, trace);
     let reportAt = walk.position + REPORT_BYTES;
     const report = (): TraceReport => ({
       events: trace.take(),

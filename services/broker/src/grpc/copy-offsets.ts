@@ -56,7 +56,7 @@ export function copyOffsets(modules: {
         const offsets = queues.map(({ queueId, after }) => ({ queueId, offset: Number(after) }));
         delivery.setOffsets(progress, offsets);
       }
-      await log.durableAt(log.next);
+      await log.keptAt(log.next);
     }
     return {
       $typeName: 'ternmq.broker.v1.CopyOffsetsResponse',

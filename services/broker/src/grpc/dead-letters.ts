@@ -164,7 +164,7 @@ export function deadLetterHandlers(
         else if (queue !== undefined) response = await resendNext(request, queue, context);
       } finally {
         // What was sent again before a failure is told by the next call, and must be true then.
-        await log.durableAt(log.next);
+        await log.keptAt(log.next);
       }
       return response;
     },

@@ -66,7 +66,7 @@ export function groupHandlers(modules: {
   return {
     async createGroup({ name, settings }) {
       const group = groups.create(name, groupSettings(settings));
-      await log.durableAt(log.next);
+      await log.keptAt(log.next);
       return { $typeName: 'ternmq.broker.v1.CreateGroupResponse', group: groupMessage(group) };
     },
 
@@ -77,7 +77,7 @@ export function groupHandlers(modules: {
         delivery.assertUnused(before, 0);
       }
       const group = groups.update(name, changes);
-      await log.durableAt(log.next);
+      await log.keptAt(log.next);
       return { $typeName: 'ternmq.broker.v1.UpdateGroupResponse', group: groupMessage(group) };
     },
 
@@ -85,7 +85,7 @@ export function groupHandlers(modules: {
       const group = groups.get(name);
       delivery.assertUnused(group, assignments.membersOf(group).length);
       groups.delete(name);
-      await log.durableAt(log.next);
+      await log.keptAt(log.next);
       return { $typeName: 'ternmq.broker.v1.DeleteGroupResponse' };
     },
 
@@ -95,7 +95,7 @@ export function groupHandlers(modules: {
         case: 'progressEnded',
         value: { $typeName: 'ternmq.log.v1.ProgressEnded', progressIds },
       });
-      await log.durableAt(log.next);
+      await log.keptAt(log.next);
       return { $typeName: 'ternmq.broker.v1.RemoveMemberResponse' };
     },
 

@@ -100,7 +100,7 @@ export function progressHandlers(modules: {
         value: beginTarget,
       });
       delivery.setOffsets(progress, wanted);
-      await log.durableAt(log.next);
+      await log.keptAt(log.next);
       return { $typeName: 'ternmq.broker.v1.CommitOffsetResponse' };
     },
 

@@ -41,7 +41,7 @@ export function recallMessage(
       );
     }
     heldRelease.drop([offset]);
-    await stateLog.log.durableAt(stateLog.log.next);
+    await stateLog.log.keptAt(stateLog.log.next);
     return { $typeName: 'ternmq.broker.v1.RecallMessageResponse' };
   };
 }

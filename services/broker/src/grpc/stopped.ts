@@ -53,7 +53,7 @@ export function stoppedHandlers(modules: StoppedModules): {
     async releaseStopped({ group, topic, queueId, offset, deadLetter }) {
       const place = [topics.get(topic), queueId, Number(offset)] as const;
       await delivery.release(groups.get(group), ...place, deadLetter);
-      await log.durableAt(log.next);
+      await log.keptAt(log.next);
       return { $typeName: 'ternmq.broker.v1.ReleaseStoppedResponse' };
     },
   };

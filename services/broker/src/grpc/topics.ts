@@ -51,19 +51,19 @@ export function topicHandlers(modules: {
   return {
     async createTopic({ name, settings }) {
       const topic = topics.create(name, choiceOf(settings));
-      await log.durableAt(log.next);
+      await log.keptAt(log.next);
       return { $typeName: 'ternmq.broker.v1.CreateTopicResponse', topic: topicMessage(topic) };
     },
 
     async updateTopic({ name, settings }) {
       const topic = topics.update(name, choiceOf(settings));
-      await log.durableAt(log.next);
+      await log.keptAt(log.next);
       return { $typeName: 'ternmq.broker.v1.UpdateTopicResponse', topic: topicMessage(topic) };
     },
 
     async deleteTopic({ name }) {
       topics.delete(name);
-      await log.durableAt(log.next);
+      await log.keptAt(log.next);
       return { $typeName: 'ternmq.broker.v1.DeleteTopicResponse' };
     },
 

@@ -84,10 +84,10 @@ async function fill(log: CommitLog, random: Random, batches: number): Promise<En
 }
 
 async function read(log: CommitLog, { position, length }: Entry): Promise<string | undefined> {
-  let record = log.find(position, length);
+  let record = log.read.find(position, length);
   if (record === undefined) {
-    await log.load(position, length);
-    record = log.find(position, length);
+    await log.read.load(position, length);
+    record = log.read.find(position, length);
   }
   return record?.toString('latin1', RECORD_HEADER_BYTES);
 }
@@ -193,7 +193,7 @@ describe('append and read', () => {
     await close(log);
     const again = await open();
     const { position, length } = entries[0] as Entry;
-    const loading = again.log.load(position, length);
+    const loading = again.log.read.load(position, length);
     again.log.dropBefore(again.log.segments[1]?.start ?? 0, true);
     await loading;
     expect(again.log.start).toBeGreaterThan(0);

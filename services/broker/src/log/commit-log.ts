@@ -6,7 +6,10 @@
 //     durable   fdatasync has returned
 //     written   in the page cache
 //     next      where the next record will start; what is between is in the tail cache only
-//   visible = durable in flush mode `sync`, written in `async`: nothing above it is handed out
+//   visible = durable in flush mode `sync`, written in `async`, and never above what replicas have confirmed:
+//             nothing above it is handed out
+// A log leads or follows. One that leads is appended to, under an epoch of its own. One that follows takes the bytes
+// of another broker's log, at the same positions; it may be made to lead.
 //
 // A record is built in place: `begin` makes room and returns where its body goes, the caller writes the
 // body into `buffer`, `end` seals it. Records of one turn of the event loop are written together, and one
@@ -17,28 +20,29 @@
 // the tail cache, writing is tried again, and nothing is acknowledged meanwhile.
 
 import { join } from 'node:path';
-import { assert, type Clock, type Disk, TernError, type Timer } from '@ternmq/runtime';
+import { assert, type Clock, type Disk, type Timer } from '@ternmq/runtime';
 import { BlockCache } from './block-cache.ts';
 import { DurableWaiters } from './durable-waiters.ts';
+import { diskFull, isFull, logStopped } from './log-errors.ts';
 import type { LogObserver, LogOptions, LogRecovery } from './log-options.ts';
+import { LogReader } from './log-reader.ts';
 import {
-  checksumHolds,
-  claimedLength,
   RECORD_BYTES_MAX,
   RECORD_HEADER_BYTES,
   RecordTag,
   sealRecord,
-  viewOf,
   WATERMARK_RECORD_BYTES,
   writeHeader,
-  writeUint64,
+  writeWatermark,
 } from './record.ts';
-import { RecordWalk, type RecordWatcher } from './record-walk.ts';
-import { type RecordVisitor, scanLog, WATERMARK_FIELD, WATERMARK_POSITION_AT } from './scan.ts';
+import { checkRun, visitRun } from './record-run.ts';
+import { recoverLog } from './recover-log.ts';
+import { RunReader } from './run-reader.ts';
+import type { RecordVisitor } from './scan.ts';
 import { SegmentSyncer } from './segment-syncer.ts';
-import { type Segment, Segments } from './segments.ts';
+import type { Segment, Segments } from './segments.ts';
 import { type Slab, TailCache } from './tail-cache.ts';
-import { readWatermark, WatermarkFile } from './watermark-file.ts';
+import { WatermarkFile } from './watermark-file.ts';
 
 const WATERMARK_INTERVAL_MS = 1000;
 const FULL_RETRY_MS = 100;
@@ -50,9 +54,16 @@ export class CommitLog {
   readonly #segments: Segments;
   readonly #tail: TailCache;
   readonly #blocks: BlockCache;
+  /** What was appended. */
+  readonly read: LogReader;
   readonly #watermark: WatermarkFile;
   readonly #syncer: SegmentSyncer;
-  readonly #epoch: number;
+  #epoch: number;
+  #following: boolean;
+  /** In a segment whose last record has come from the master: the next one begins another. */
+  #segmentEnded = false;
+  /** Nothing above it is visible. */
+  #confirmed = Number.POSITIVE_INFINITY;
   #observer: LogObserver = { advanced() {}, failed() {} };
 
   #segment: Segment;
@@ -69,6 +80,7 @@ export class CommitLog {
   #syncing = false;
   #flushScheduled = false;
   readonly #waiters = new DurableWaiters();
+  readonly #visibleWaiters = new DurableWaiters();
   #full: Timer | undefined;
   #timers: Timer[] = [];
   #failure: Error | undefined;
@@ -78,7 +90,7 @@ export class CommitLog {
   #synced: () => void = () => {};
 
   /** Figures for metrics. */
-  readonly stats = { syncs: 0, writes: 0, bytesRead: 0, corruptReads: 0 };
+  readonly stats = { syncs: 0 };
 
   private constructor(
     options: LogOptions,
@@ -93,8 +105,10 @@ export class CommitLog {
     this.#syncer = new SegmentSyncer(segments);
     this.#tail = new TailCache(options);
     this.#blocks = new BlockCache(segments, () => this.#written);
+    this.read = new LogReader(segments, this.#tail, this.#blocks);
     this.#watermark = new WatermarkFile(join(options.folder, 'watermark'), modules.disk);
     this.#epoch = epoch;
+    this.#following = options.following ?? false;
     this.#next = end;
     this.#written = end;
     this.#durable = end;
@@ -104,7 +118,7 @@ export class CommitLog {
   }
 
   /**
-   * Opens a log for writing: reads it from a position on, cuts a torn tail, and makes what is left durable.
+   * Opens a log to lead or follow: reads it from a position on, cuts a torn tail, and makes what is left durable.
    *
    * @param from where to begin reading, with the epoch of the record before; undefined for the oldest record
    * @param visit gets every message and change of state from there on
@@ -117,39 +131,23 @@ export class CommitLog {
   ): Promise<{ log: CommitLog; recovery: LogRecovery }> {
     assert(options.slabBytes >= RECORD_BYTES_MAX, 'a slab holds the largest record');
     assert(options.segmentBytes >= 64 << 10, 'a segment has at least 64 KiB');
-    const { disk } = modules;
-    const folder = join(options.folder, 'log');
-    const segments = new Segments({ folder, segmentBytes: options.segmentBytes }, disk);
-    const start = from ?? { position: segments.start, epoch: 0 };
-    const watermark = readWatermark(join(options.folder, 'watermark'), disk);
-    const found = scanLog(
-      segments,
-      {
-        from: start.position,
-        epoch: start.epoch,
-        durable: watermark.position,
-        unsyncedBytesMax: options.unsyncedBytesMax,
-      },
-      visit,
-    );
-    // Above every epoch that was ever used, also by an opening of which no record is left: what it wrote may
-    // still lie behind the end, and must never pass as a record of today.
-    const epoch = Math.max(found.epoch, watermark.epoch) + 1;
+    const { segments, start, found, epoch } = recoverLog(options, modules.disk, from, visit);
+    const following = options.following ?? false;
     const log = new CommitLog(options, modules, segments, found.end, epoch);
     // What the scan accepted may still be in the page cache only.
     for (const segment of segments.all) {
-      if (segment.end > start.position && segment.start <= found.end) log.#syncer.wrote(segment);
+      if (segment.end > start && segment.start <= found.end) log.#syncer.wrote(segment);
     }
     await new Promise<void>((resolve, reject) => {
       log.#syncer.sync((error) => (error === null ? resolve() : reject(error)));
     });
-    log.#watermark.begin(found.end, epoch);
+    log.#watermark.begin(found.end, epoch, following);
     await log.#watermark.sync();
     log.#start();
     return {
       log,
       recovery: {
-        from: start.position,
+        from: start,
         end: found.end,
         tornBytes: found.tornBytes,
         corrupt: found.corrupt,
@@ -170,9 +168,32 @@ export class CommitLog {
     this.#observer = observer;
   }
 
-  /** Epoch of the records that this log appends. */
+  /** Epoch of the records that this log appends; while it follows, the newest that it knows. */
   get epoch(): number {
     return this.#epoch;
+  }
+
+  /** Does it take a master's records? */
+  get following(): boolean {
+    return this.#following;
+  }
+
+  /**
+   * Begins to lead: everything that was taken is made durable, and what is appended from now on has this epoch, which
+   * is higher than any in the log.
+   */
+  async lead(epoch: number): Promise<void> {
+    assert(this.#following && epoch > this.#epoch, 'every leadership has an epoch of its own');
+    await this.durableAt(this.#next);
+    const { end } = this.#segment;
+    if (this.#segmentEnded) {
+      this.#enterSegment({ start: end, end: end + this.#options.segmentBytes });
+    }
+    this.#watermark.begin(this.#durable, epoch, false);
+    await this.#watermark.sync();
+    this.#epoch = epoch;
+    this.#following = false;
+    this.#marked = this.#durable;
   }
 
   /** Position of the oldest byte that is kept. */
@@ -197,7 +218,34 @@ export class CommitLog {
 
   /** Position up to which records may be handed out. */
   get visible(): number {
-    return this.#options.flushMode === 'sync' ? this.#durable : this.#written;
+    return Math.min(this.ownVisible, this.#confirmed);
+  }
+
+  /** The same, but for what replicas have to confirm. */
+  get ownVisible(): number {
+    return this.#syncs ? this.#durable : this.#written;
+  }
+
+  /** Is what is written made durable at once? What came from a master always is: it waits for that. */
+  get #syncs(): boolean {
+    return this.#following || this.#options.flushMode === 'sync';
+  }
+
+  /** Position that replicas have confirmed; Infinity for a log that has none. */
+  get confirmed(): number {
+    return this.#confirmed;
+  }
+
+  /** Replicas have everything below a position; from the first call on, nothing above is visible. Never falls. */
+  confirm(position: number): void {
+    if (position <= this.#confirmed && this.#confirmed !== Number.POSITIVE_INFINITY) return;
+    this.#confirmed = position;
+    this.#advanced();
+  }
+
+  /** Reads runs of records, as they lie in the log. */
+  runs(): RunReader {
+    return new RunReader(this.#segments, this.#tail, () => this.#written);
   }
 
   /** All segments by position. */
@@ -237,7 +285,8 @@ export class CommitLog {
    */
   begin(tag: RecordTag, bodyBytes: number): number {
     const total = RECORD_HEADER_BYTES + bodyBytes;
-    if (this.#failure !== undefined || this.#closed) throw this.#stopped();
+    if (this.#failure !== undefined || this.#closed) throw logStopped(this.#failure);
+    assert(!this.#following, 'a log that follows is not appended to');
     // A watermark record may come in front, and the record that ends the segment must always fit behind.
     const room = total + WATERMARK_RECORD_BYTES + RECORD_HEADER_BYTES;
     assert(room <= this.#slab.buffer.length, 'a record fits into a slab');
@@ -268,6 +317,51 @@ export class CommitLog {
     return position;
   }
 
+  /**
+   * Takes records as the master's log has them, and has them written soon: whole ones, in one segment, from `next` on.
+   * Throws DATA_LOSS (REPLICATION_DAMAGED) before taking anything when they do not check out, and RESOURCE_EXHAUSTED
+   * (DISK_FULL).
+   *
+   * @param segment the segment that the bytes belong to
+   */
+  follow(position: number, bytes: Buffer, segment: Segment, visit: RecordVisitor): void {
+    if (this.#failure !== undefined || this.#closed) throw logStopped(this.#failure);
+    assert(this.#following, 'a log that leads takes no records from others');
+    const { ended, epoch } = checkRun(bytes, position, this.#epoch);
+    if (segment.start !== this.#segment.start) this.#enterSegment(segment);
+    else if (segment.end !== this.#segment.end) this.#segment = this.#shape(segment);
+    assert(position === this.#next && !this.#segmentEnded, 'records come without a gap');
+    if (this.#at + bytes.length > this.#slab.buffer.length) this.#turn();
+    const at = this.#at;
+    const slab = this.#slab;
+    slab.buffer.set(bytes, at);
+    this.#at += bytes.length;
+    this.#next += bytes.length;
+    slab.end = this.#next;
+    this.#epoch = epoch;
+    this.#segmentEnded = ended;
+    this.requestFlush();
+    visitRun(slab, at, this.#at, position, visit);
+  }
+
+  /** Goes to the segment in which the master's log goes on. */
+  #enterSegment(segment: Segment): void {
+    const atEnd = this.#segmentEnded && segment.start === this.#segment.end;
+    assert(atEnd || segment.start === this.#next, 'segments follow each other');
+    if (!this.flush()) throw diskFull();
+    this.#goTo(this.#shape(segment));
+    this.#segmentEnded = false;
+  }
+
+  #shape({ start, end }: Segment): Segment {
+    try {
+      this.#syncer.created();
+      return this.#segments.shape(start, end - start);
+    } catch (error) {
+      throw isFull(error) ? diskFull() : this.#fail(error as Error);
+    }
+  }
+
   /** Has the log written at the end of this turn of the event loop. */
   requestFlush(): void {
     if (this.#flushScheduled) return;
@@ -276,8 +370,8 @@ export class CommitLog {
       this.#flushScheduled = false;
       if (this.#closed || this.#failure !== undefined) return;
       if (!this.#tryFlush()) return;
-      if (this.#options.flushMode === 'sync') this.#sync();
-      else this.#observer.advanced();
+      if (this.#syncs) this.#sync();
+      else this.#advanced();
     });
   }
 
@@ -308,11 +402,11 @@ export class CommitLog {
     } finally {
       this.#segments.release(this.#segment);
     }
-    this.stats.writes++;
     this.#unwrittenAt = this.#at;
     this.#written = this.#next;
     this.#endFull();
     this.#syncer.wrote(this.#segment);
+    this.#observer.wrote?.();
     return true;
   }
 
@@ -328,9 +422,9 @@ export class CommitLog {
 
   /** Resolves when everything before a position is durable; rejects with UNAVAILABLE when that cannot be. */
   durableAt(position: number): Promise<void> {
-    if (this.#failure !== undefined) return Promise.reject(this.#stopped());
+    if (this.#failure !== undefined) return Promise.reject(logStopped(this.#failure));
     if (position <= this.#durable) return Promise.resolve();
-    if (this.#closed) return Promise.reject(this.#stopped());
+    if (this.#closed) return Promise.reject(logStopped(this.#failure));
     const durable = this.#waiters.add(position);
     if (this.#tryFlush()) this.#sync();
     return durable;
@@ -338,66 +432,23 @@ export class CommitLog {
 
   /** Resolves when everything before a position is visible: when a change of state may be answered. */
   visibleAt(position: number): Promise<void> {
-    if (this.#options.flushMode === 'sync') return this.durableAt(position);
+    if (this.#failure !== undefined) return Promise.reject(logStopped(this.#failure));
     if (position > this.#written) this.#tryFlush();
-    return position <= this.#written ? Promise.resolve() : this.durableAt(position);
+    if (position <= this.visible) return Promise.resolve();
+    if (this.#closed) return Promise.reject(logStopped(this.#failure));
+    if (this.#syncs) this.#sync();
+    return this.#visibleWaiters.add(position);
   }
 
-  /**
-   * A stretch of records from the tail cache, with where it lies in the slab; undefined when it is not
-   * there (any more). Copy it before returning to the event loop.
-   */
-  tail(position: number, length: number): { slab: Slab; at: number } | undefined {
-    const slab = this.#tail.find(position, length);
-    return slab === undefined ? undefined : { slab, at: position - slab.start };
+  /** Resolves when everything before a position survives: it is durable here, and confirmed by the replicas that count. */
+  async keptAt(position: number): Promise<void> {
+    await this.durableAt(position);
+    await this.visibleAt(position);
   }
 
-  /** One record from the caches, checked; undefined when it must be loaded first or is damaged. */
-  find(position: number, length: number): Buffer | undefined {
-    const slab = this.#tail.find(position, length);
-    if (slab !== undefined) {
-      return slab.buffer.subarray(position - slab.start, position - slab.start + length);
-    }
-    const bytes = this.#blocks.find(position, length);
-    if (bytes === undefined) return undefined;
-    this.#check(bytes, viewOf(bytes), 0, length, position);
-    return bytes;
-  }
-
-  /**
-   * The block of the block cache that holds a record, which is checked; undefined when it is not there, or lies
-   * in two blocks. Throws DATA_LOSS (CORRUPT_RECORD).
-   */
-  block(position: number, length: number): Slab | undefined {
-    const block = this.#blocks.block(position, length);
-    if (block !== undefined) {
-      this.#check(block.buffer, block.view, position - block.start, length, position);
-    }
-    return block;
-  }
-
-  #check(bytes: Buffer, view: DataView, at: number, length: number, position: number): void {
-    const claimed = claimedLength(view, at, length, position);
-    if (claimed === length && checksumHolds(bytes, view, at, length)) {
-      this.stats.bytesRead += length;
-      return;
-    }
-    this.stats.corruptReads++;
-    throw new TernError(
-      'DATA_LOSS',
-      'CORRUPT_RECORD',
-      `the record at position ${position} of the log is damaged; run 'tern log verify' and restore it from a replica`,
-    );
-  }
-
-  /** Goes through records in the background, between two positions that are visible. */
-  walk(from: number, until: number, watcher: RecordWatcher): RecordWalk {
-    return new RecordWalk(this.#segments, from, until, watcher);
-  }
-
-  /** Loads what `find` misses, in the background. */
-  load(position: number, length: number): Promise<void> {
-    return this.#blocks.load(position, length);
+  #advanced(): void {
+    this.#visibleWaiters.reached(this.visible);
+    this.#observer.advanced();
   }
 
   /**
@@ -434,7 +485,8 @@ export class CommitLog {
     }
     this.#closed = true;
     this.#cancelTimers();
-    this.#waiters.fail(this.#stopped());
+    this.#waiters.fail(logStopped(this.#failure));
+    this.#visibleWaiters.fail(logStopped(this.#failure));
     if (this.#syncing) {
       await new Promise<void>((resolve) => {
         this.#synced = resolve;
@@ -481,9 +533,13 @@ export class CommitLog {
       this.#slab.end = this.#next;
       throw diskFull();
     }
-    this.#next = end;
-    this.#written = end;
-    this.#segment = next;
+    this.#goTo(next);
+  }
+
+  #goTo(segment: Segment): void {
+    this.#next = segment.start;
+    this.#written = segment.start;
+    this.#segment = segment;
     this.#beginSlab();
   }
 
@@ -501,13 +557,8 @@ export class CommitLog {
 
   #mark(): void {
     this.#marked = this.#durable;
-    const at = this.#at;
-    const { view } = this.#slab;
-    const bodyBytes = WATERMARK_RECORD_BYTES - RECORD_HEADER_BYTES;
-    writeHeader(view, at, RecordTag.WATERMARK, bodyBytes, this.#epoch, this.#next);
-    view.setUint8(at + RECORD_HEADER_BYTES, WATERMARK_FIELD);
-    writeUint64(view, at + WATERMARK_POSITION_AT, this.#durable);
-    this.#recordAt = at;
+    writeWatermark(this.#slab.view, this.#at, this.#epoch, this.#next, this.#durable);
+    this.#recordAt = this.#at;
     this.#at += WATERMARK_RECORD_BYTES;
     this.end();
   }
@@ -526,9 +577,10 @@ export class CommitLog {
       }
       this.stats.syncs++;
       this.#durable = target;
+      if (this.#following) this.#tellWatermark();
       this.#waiters.reached(target);
-      this.#observer.advanced();
-      if (this.#options.flushMode === 'sync' || this.#waiters.some) this.#sync();
+      this.#advanced();
+      if (this.#syncs || this.#waiters.some) this.#sync();
     });
   }
 
@@ -536,7 +588,7 @@ export class CommitLog {
     this.#full ??= this.#clock.every(FULL_RETRY_MS, () => {
       if (!this.#tryFlush()) return;
       if (this.#full === undefined) this.#sync();
-      else this.#observer.advanced();
+      else this.#advanced();
     });
   }
 
@@ -549,34 +601,10 @@ export class CommitLog {
     if (this.#failure === undefined) {
       this.#failure = error;
       this.#cancelTimers();
-      this.#waiters.fail(this.#stopped());
+      this.#waiters.fail(logStopped(this.#failure));
+      this.#visibleWaiters.fail(logStopped(this.#failure));
       this.#observer.failed(error);
     }
-    return this.#stopped();
+    return logStopped(this.#failure);
   }
-
-  #stopped(): TernError {
-    return new TernError(
-      'UNAVAILABLE',
-      this.#failure === undefined ? 'NOT_READY' : 'LOG_FAILED',
-      this.#failure === undefined
-        ? 'the broker is stopping; try again'
-        : 'the broker cannot write its log and stops; its log file tells why',
-      { cause: this.#failure },
-    );
-  }
-}
-
-function isFull(error: unknown): boolean {
-  const { code } = error as NodeJS.ErrnoException;
-  return code === 'ENOSPC' || code === 'EDQUOT';
-}
-
-function diskFull(): TernError {
-  return new TernError(
-    'RESOURCE_EXHAUSTED',
-    'DISK_FULL',
-    "the broker's disk is full; free space or delete topics, sending resumes by itself",
-    { retryAfterMs: 1000 },
-  );
 }

@@ -22,6 +22,8 @@ export interface LogOptions {
   readonly slabBytes: number;
   /** Number of slabs. */
   readonly slabs: number;
+  /** The log takes a master's records (`follow`) until it is told to lead. Default: it leads from the beginning. */
+  readonly following?: boolean;
 }
 
 /** Defaults of LogOptions. */
@@ -48,8 +50,10 @@ export interface LogRecovery {
 
 /** Who is told of the log's progress. */
 export interface LogObserver {
-  /** More has become visible. */
+  /** More has become visible, or durable. */
   advanced(): void;
+  /** More has been written to the page cache. */
+  wrote?(): void;
   /** Writing or syncing failed for good; the process must end. */
   failed(error: Error): void;
 }

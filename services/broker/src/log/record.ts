@@ -39,6 +39,10 @@ export type RecordTag = (typeof RecordTag)[keyof typeof RecordTag];
 export const RECORD_HEADER_BYTES = 24;
 /** Bytes of a watermark record: field 4, fixed64, is all of its body. */
 export const WATERMARK_RECORD_BYTES: number = RECORD_HEADER_BYTES + 9;
+/** Where in a watermark record the durable position lies. */
+export const WATERMARK_POSITION_AT: number = RECORD_HEADER_BYTES + 1;
+/** First byte of a watermark record's body: field 4, fixed64. */
+const WATERMARK_FIELD = 0x21;
 /** Bytes of tag and length. */
 export const RECORD_PREFIX_BYTES = 5;
 /** Largest record: what four bytes of varint can tell, and more than any message needs. */
@@ -99,6 +103,20 @@ export function writeHeader(
   view.setUint32(at + EPOCH_AT, epoch, true);
   view.setUint8(at + 15, 0x19);
   writeUint64(view, at + POSITION_AT, position);
+}
+
+/** Writes a watermark record but for its checksum: every byte before `durable` was durable when it was written. */
+export function writeWatermark(
+  view: DataView,
+  at: number,
+  epoch: number,
+  position: number,
+  durable: number,
+): void {
+  const bodyBytes = WATERMARK_RECORD_BYTES - RECORD_HEADER_BYTES;
+  writeHeader(view, at, RecordTag.WATERMARK, bodyBytes, epoch, position);
+  view.setUint8(at + RECORD_HEADER_BYTES, WATERMARK_FIELD);
+  writeUint64(view, at + WATERMARK_POSITION_AT, durable);
 }
 
 /** Writes the checksum of a record whose other bytes are complete. */

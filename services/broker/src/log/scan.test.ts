@@ -104,9 +104,14 @@ describe('a damaged bit below what is durable', () => {
       const bit = 1 << random.integer(8);
       file[at] = (file[at] as number) ^ bit;
       const found = new Set<number>();
-      const { corrupt, end } = scanReadOnly(segments, durable, 64 << 20, (...record) => {
-        found.add(record[5]);
-      });
+      const { corrupt, end } = scanReadOnly(
+        segments,
+        { position: durable, following: false },
+        64 << 20,
+        (...record) => {
+          found.add(record[5]);
+        },
+      );
       file[at] = (file[at] as number) ^ bit;
       const what = `bit ${bit} at ${position}`;
       expect(corrupt, what).toHaveLength(1);
@@ -149,9 +154,14 @@ describe('a damaged bit below what is durable', () => {
         const at = position + (bit >> 3);
         file[at] = (file[at] as number) ^ (1 << (bit & 7));
         const found: number[] = [];
-        const { corrupt } = scanReadOnly(segments, torn.end, 64 << 20, (...record) => {
-          found.push(record[5]);
-        });
+        const { corrupt } = scanReadOnly(
+          segments,
+          { position: torn.end, following: false },
+          64 << 20,
+          (...record) => {
+            found.push(record[5]);
+          },
+        );
         file[at] = (file[at] as number) ^ (1 << (bit & 7));
         const what = `bit ${bit} of a record with tag ${tag}`;
         expect(corrupt, what).toHaveLength(1);

@@ -15,14 +15,11 @@ import {
   readUint64,
   recordEpoch,
   viewOf,
+  WATERMARK_POSITION_AT,
   WATERMARK_RECORD_BYTES,
 } from './record.ts';
 import type { Segment, Segments } from './segments.ts';
-
-/** Where in a watermark record the durable position lies. */
-export const WATERMARK_POSITION_AT = RECORD_HEADER_BYTES + 1;
-/** First byte of a watermark record's body: field 4, fixed64. */
-export const WATERMARK_FIELD = 0x21;
+import type { Watermark } from './watermark-file.ts';
 
 const WINDOW_BYTES = 4 << 20;
 /** Tag, length and first field of every watermark record. */
@@ -70,6 +67,8 @@ export interface ScanOptions {
   readonly durable: number;
   /** Bytes that may lie above what is durable: how far a later watermark is looked for. */
   readonly unsyncedBytesMax: number;
+  /** The log follows a master: its watermark records say nothing of this disk. */
+  readonly following: boolean;
 }
 
 /** A window over one segment file. */
@@ -150,7 +149,7 @@ export function scanLog(
       const segment = segments.find(position);
       if (segment === undefined) {
         const next = segments.all.find(({ start }) => start > position)?.start;
-        if (next !== undefined && durable <= position) {
+        if (next !== undefined && durable <= position && !options.following) {
           const found = laterWatermark(segments, position, epoch, options.unsyncedBytesMax);
           durable = Math.max(durable, found);
         }
@@ -176,14 +175,16 @@ export function scanLog(
         continue;
       }
       if (tag === RecordTag.WATERMARK) {
-        durable = Math.max(durable, readUint64(window.view, at + WATERMARK_POSITION_AT));
+        if (!options.following) {
+          durable = Math.max(durable, readUint64(window.view, at + WATERMARK_POSITION_AT));
+        }
       } else {
         visit(tag, window.buffer, window.view, at, length, position);
       }
       position += length;
       continue;
     }
-    if (durable <= position) {
+    if (durable <= position && !options.following) {
       durable = Math.max(
         durable,
         laterWatermark(segments, position, epoch, options.unsyncedBytesMax),
@@ -274,9 +275,11 @@ function countNonZero(window: SegmentWindow, from: number, distanceMax: number):
 /** Reads a whole log without changing anything, for checks and dumps. */
 export function scanReadOnly(
   segments: Segments,
-  durable: number,
+  watermark: Pick<Watermark, 'position' | 'following'>,
   unsyncedBytesMax: number,
   visit: RecordVisitor,
 ): ScanResult {
-  return scanLog(segments, { from: segments.start, epoch: 0, durable, unsyncedBytesMax }, visit);
+  const { position: durable, following } = watermark;
+  const options = { from: segments.start, epoch: 0, durable, unsyncedBytesMax, following };
+  return scanLog(segments, options, visit);
 }

@@ -164,10 +164,7 @@ export class Segments {
    */
   prepare(start: number): boolean {
     if (this.find(start) !== undefined) return false;
-    while ((this.#segments.at(-1)?.start ?? 0) > start) {
-      const { start: lost } = this.#segments.pop() as Segment;
-      this.#disk.remove(join(this.#folder, nameOf(lost)));
-    }
+    while ((this.#segments.at(-1)?.start ?? 0) > start) this.#removeLast();
     const path = join(this.#folder, nameOf(start));
     const spare = this.#spares.pop();
     if (spare !== undefined) {
@@ -182,6 +179,50 @@ export class Segments {
     }
     this.#segments.push({ start, end: start + this.#segmentBytes });
     return true;
+  }
+
+  /** Makes the newest segment begin at `start`, with a size; what it has stays, and those behind it go. */
+  shape(start: number, bytes: number): Segment {
+    while ((this.#segments.at(-1)?.start ?? -1) > start) this.#removeLast();
+    if (this.#segments.at(-1)?.start === start) this.#segments.pop();
+    assert((this.#segments.at(-1)?.end ?? 0) <= start, 'a segment begins behind the one before');
+    const file = this.#disk.open(join(this.#folder, nameOf(start)));
+    try {
+      file.truncateSync(bytes);
+    } finally {
+      file.close();
+    }
+    const segment = { start, end: start + bytes };
+    this.#segments.push(segment);
+    return segment;
+  }
+
+  /** Removes everything behind a position, also from the disk; what is added of the last segment reads as zeros. */
+  async cut(position: number): Promise<void> {
+    while ((this.#segments.at(-1)?.start ?? 0) > position) this.#removeLast();
+    const last = this.#segments.at(-1);
+    if (last !== undefined) {
+      const file = this.hold(last);
+      file.truncateSync(position - last.start);
+      file.truncateSync(last.end - last.start);
+      await new Promise<void>((resolve, reject) => {
+        file.dataSync((error) => (error === null ? resolve() : reject(error)));
+      });
+      this.release(last);
+    }
+    await new Promise<void>((resolve, reject) => {
+      this.syncFolder((error) => (error === null ? resolve() : reject(error)));
+    });
+  }
+
+  #removeLast(): void {
+    const { start } = this.#segments.pop() as Segment;
+    const open = this.#open.get(start);
+    if (open !== undefined) {
+      open.dropped = true;
+      this.#closeDropped(start);
+    }
+    this.#disk.remove(join(this.#folder, nameOf(start)));
   }
 
   /**

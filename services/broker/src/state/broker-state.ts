@@ -13,6 +13,7 @@ import type { QueueProgress } from '../progress/queue-progress.ts';
 import { applyLeased, applySettled, letGoOfOrder } from './apply-progress.ts';
 import { applyTransaction } from './apply-transaction.ts';
 import { ChunkCache } from './chunk-cache.ts';
+import { EpochTable } from './epochs.ts';
 import {
   encodeGroup,
   encodeProgress,
@@ -80,6 +81,7 @@ export class BrokerState {
   readonly held = new HeldTable();
   readonly transactions = new TransactionTable();
   readonly resent = new ResentTable();
+  readonly epochs = new EpochTable();
   readonly latest: LatestTable;
   readonly #store: StateStore;
   /** Time of the newest record; new ones are never older. */
@@ -381,6 +383,10 @@ export class BrokerState {
         this.logStart = Math.max(this.logStart, Number(change.value.startPosition));
         this.#dropRelocated();
         this.segmentTimes.trim(this.logStart);
+        this.epochs.trim(this.logStart);
+        return;
+      case 'epochBegun':
+        this.epochs.add(change.value.epoch, Number(change.value.startPosition));
         return;
       case 'heldDropped':
         for (const offset of change.value.offsets) this.heldDone(Number(offset));
@@ -499,6 +505,7 @@ export class BrokerState {
         this.#openQueues.size >
         0 ||
       this.segmentTimes.dirty ||
+      this.epochs.dirty ||
       this.held.dirty ||
       this.transactions.dirty ||
       this.resent.dirty ||
@@ -528,6 +535,7 @@ export class BrokerState {
     }
     this.#dirtyProgress.clear();
     this.segmentTimes.collect(puts, removes);
+    this.epochs.collect(puts, removes);
     this.held.collect(puts, removes);
     this.transactions.collect(puts, removes);
     this.resent.collect(puts, removes);

@@ -92,6 +92,9 @@ export function loadState(
     const queue = state.topics.findById(idOf(key))?.queues[queueIdIn(key)];
     if (queue !== undefined) state.resent.restore(queue, resentChunkIn(key), value);
   }
+  for (const { key, value } of source.range(tableStart(Table.EPOCHS), tableEnd(Table.EPOCHS))) {
+    state.epochs.restore(idOf(key), value.readDoubleLE(0));
+  }
   for (const { key } of source.range(tableStart(Table.DOOMED), tableEnd(Table.DOOMED))) {
     state.doomed.add(idOf(key));
   }

@@ -13,7 +13,7 @@ import type { LogOptions, LogRecovery } from '../log/log-options.ts';
 import { RECORD_HEADER_BYTES, RECORD_PREFIX_BYTES, RecordTag, readUint64 } from '../log/record.ts';
 import type { RecordVisitor } from '../log/scan.ts';
 import { type Segment, Segments } from '../log/segments.ts';
-import { readWatermark } from '../log/watermark-file.ts';
+import { readWatermark, type Watermark } from '../log/watermark-file.ts';
 import { applyMessage } from './apply-message.ts';
 import { BrokerState } from './broker-state.ts';
 import { IndexRebuild } from './index-rebuild.ts';
@@ -77,12 +77,12 @@ async function open(
   );
   const logStart = segments.start;
   const logEnd = segments.all.at(-1)?.end ?? 0;
-  const watermark = readWatermark(join(options.folder, 'watermark'), disk).position;
-  if (watermark > 0 && segments.all.length === 0) {
+  const watermark = readWatermark(join(options.folder, 'watermark'), disk);
+  if (watermark.position > 0 && segments.all.length === 0) {
     throw new TernError(
       'DATA_LOSS',
       'LOG_LOST',
-      `${segments.folder} is lost, and the broker had ${watermark} bytes there; restore it, or remove all of ${options.folder} to begin anew`,
+      `${segments.folder} is lost, and the broker had ${watermark.position} bytes there; restore it, or remove all of ${options.folder} to begin anew`,
     );
   }
   disk.makeFolder(folder);
@@ -105,9 +105,11 @@ async function open(
       };
       try {
         state.restoreHeld();
+        // What a follower has beyond the store may not be confirmed: the master says when it is to be seen.
+        if (options.following) showAll(state);
         const { log, recovery } = await CommitLog.open(options, modules, meta, visit);
         segments.close();
-        showAll(state);
+        if (!options.following) showAll(state);
         return { log, state, store, storePosition: meta.position, recovery, rebuilt: false };
       } catch (error) {
         if (!(error instanceof StoreDamaged)) {
@@ -156,7 +158,7 @@ async function buildAnew(
   modules: { disk: Disk; clock: Clock; logger: Logger },
   segments: Segments,
   store: StateStore,
-  watermark: number,
+  watermark: Watermark,
 ): Promise<OpenedState> {
   const { logger } = modules;
   const { unsyncedBytesMax } = options;
@@ -204,7 +206,7 @@ async function buildAnew(
     rebuild.end(cut);
     state.restoreHeld();
   }
-  showAll(state);
+  if (!options.following) showAll(state);
   if (recovery.end > 0) {
     logger.info(
       { from: logStart, end: recovery.end, snapshot: cut },
@@ -214,7 +216,8 @@ async function buildAnew(
   return { log, state, store, storePosition: 0, recovery, rebuilt: true };
 }
 
-function applyTo(state: BrokerState, segments: Segments): RecordVisitor {
+/** Applies records in the order of the log. */
+export function applyTo(state: BrokerState, segments: Pick<Segments, 'find'>): RecordVisitor {
   const note = timesOf(state, segments);
   return (tag, buffer, view, at, length, position) => {
     note(tag, buffer, view, at, length, position);
@@ -227,7 +230,7 @@ function applyTo(state: BrokerState, segments: Segments): RecordVisitor {
 }
 
 /** Notes the time of the newest record in each segment. */
-function timesOf(state: BrokerState, segments: Segments): RecordVisitor {
+function timesOf(state: BrokerState, segments: Pick<Segments, 'find'>): RecordVisitor {
   let segment: Segment | undefined;
   return (tag, _buffer, view, at, _length, position) => {
     if (segment === undefined || position >= segment.end) segment = segments.find(position);
@@ -238,7 +241,7 @@ function timesOf(state: BrokerState, segments: Segments): RecordVisitor {
   };
 }
 
-/** Everything that the log has is durable after it was opened, and may be seen. */
+/** Everything that is applied is durable after it was opened, and may be seen. */
 function showAll(state: BrokerState): void {
   for (const topic of state.topics.all()) {
     for (const queue of topic.queues) queue.visibleEnd = queue.next;

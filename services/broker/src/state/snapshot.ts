@@ -14,6 +14,7 @@ import { assert, type Clock } from '@ternmq/runtime';
 import { RECORD_PREFIX_BYTES, RecordTag } from '../log/record.ts';
 import { scanReadOnly } from '../log/scan.ts';
 import type { Segments } from '../log/segments.ts';
+import type { Watermark } from '../log/watermark-file.ts';
 import { META_KEY, Table, tableEnd, tableStart } from './keys.ts';
 import { readMeta } from './meta-row.ts';
 import type { StateLog } from './state-log.ts';
@@ -33,6 +34,7 @@ const COPIED: readonly Table[] = [
   Table.RELOCATED,
   Table.HELD_DONE,
   Table.TRANSACTIONS,
+  Table.EPOCHS,
   Table.RESENT,
 ];
 
@@ -78,7 +80,7 @@ export async function writeSnapshot(
       case: 'snapshotEnded',
       value: { $typeName: 'ternmq.log.v1.SnapshotEnded', statePosition, rows: count },
     });
-    await stateLog.log.durableAt(stateLog.log.next);
+    await stateLog.log.keptAt(stateLog.log.next);
     return Number(statePosition);
   } finally {
     view.close();
@@ -98,12 +100,12 @@ export interface Snapshot {
 /** Finds the newest complete snapshot in a log that the log can go on from. */
 export function findSnapshot(
   segments: Segments,
-  durable: number,
+  watermark: Pick<Watermark, 'position' | 'following'>,
   unsyncedBytesMax: number,
 ): Snapshot | undefined {
   let newest: Snapshot | undefined;
   let building: { position: bigint; rows: Row[] } | undefined;
-  scanReadOnly(segments, durable, unsyncedBytesMax, (tag, buffer, _view, at, length) => {
+  scanReadOnly(segments, watermark, unsyncedBytesMax, (tag, buffer, _view, at, length) => {
     if (tag !== RecordTag.STATE) return;
     const { change } = fromBinary(
       StateRecordSchema,

@@ -66,6 +66,15 @@ export class StateLog {
     return position;
   }
 
+  /** Begins the log's epoch: the first record that it appends. */
+  beginEpoch(): void {
+    const { epoch, next } = this.log;
+    this.change({
+      case: 'epochBegun',
+      value: { $typeName: 'ternmq.log.v1.EpochBegun', epoch, startPosition: BigInt(next) },
+    });
+  }
+
   /**
    * Appends a message to a queue. The caller has the log written (`log.requestFlush`) and says when a run of
    * messages is complete (`arrived`).
@@ -282,6 +291,15 @@ export class StateLog {
     positions.push(this.log.next);
     queues.push(queue);
     ends.push(queue.next);
+  }
+
+  /** Everything that is applied and not shown arrives when the log becomes visible up to here. */
+  allArrived(): void {
+    for (const topic of this.state.topics.all()) {
+      for (const queue of topic.queues) {
+        if (queue.visibleEnd < queue.next) this.arrived(queue);
+      }
+    }
   }
 
   /** The log has become visible further: lets queues show what arrived, and tells their readers. */

@@ -78,7 +78,7 @@ export class StateWriter {
     if (!state.dirty && this.position === log.next) return;
     this.#noteSegmentTimes();
     const batch = state.collect({ position: log.next, epoch: log.epoch });
-    await log.durableAt(batch.position);
+    await log.keptAt(batch.position);
     await this.#commit(batch);
     this.position = batch.position;
     batch.committed();
@@ -113,6 +113,12 @@ export class StateWriter {
   /** Writes everything a last time. */
   async close(): Promise<void> {
     if (this.#closed) return;
+    const { log } = this.#modules;
+    // Replicas that lack something may never get it: the store stays older.
+    if (log.confirmed < log.next) {
+      this.abandon();
+      return;
+    }
     this.#closing = true;
     this.#timer?.cancel();
     try {

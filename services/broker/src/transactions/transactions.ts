@@ -151,7 +151,7 @@ export class Transactions {
       );
     }
     if (this.#committing.has(first)) await this.#finish(transaction);
-    await this.#stateLog.log.durableAt(this.#stateLog.log.next);
+    await this.#stateLog.log.keptAt(this.#stateLog.log.next);
     return transaction;
   }
 

@@ -1,0 +1,46 @@
+// Finds out what a log on disk holds: where it ends, how much of it is damaged, and under which epoch it goes on.
+
+import { join } from 'node:path';
+import type { Disk } from '@ternmq/runtime';
+import type { LogOptions } from './log-options.ts';
+import { type RecordVisitor, type ScanResult, scanLog } from './scan.ts';
+import { Segments } from './segments.ts';
+import { readWatermark } from './watermark-file.ts';
+
+/** What a log holds. */
+export interface FoundLog {
+  readonly segments: Segments;
+  /** Position at which reading began. */
+  readonly start: number;
+  readonly found: ScanResult;
+  /** Epoch of what is appended from now on; of a log that follows, the newest that it knows. */
+  readonly epoch: number;
+}
+
+/** Reads a log from a position to its end, or all of it. Throws the disk's error. */
+export function recoverLog(
+  options: LogOptions,
+  disk: Disk,
+  from: { readonly position: number; readonly epoch: number } | undefined,
+  visit: RecordVisitor,
+): FoundLog {
+  const folder = join(options.folder, 'log');
+  const segments = new Segments({ folder, segmentBytes: options.segmentBytes }, disk);
+  const start = from ?? { position: segments.start, epoch: 0 };
+  const watermark = readWatermark(join(options.folder, 'watermark'), disk);
+  const found = scanLog(
+    segments,
+    {
+      from: start.position,
+      epoch: start.epoch,
+      durable: watermark.position,
+      unsyncedBytesMax: options.unsyncedBytesMax,
+      following: watermark.following,
+    },
+    visit,
+  );
+  // Above every epoch that was ever used, also by an opening of which no record is left: what it wrote may
+  // still lie behind the end, and must never pass as a record of today.
+  const newest = Math.max(found.epoch, watermark.epoch);
+  return { segments, start: start.position, found, epoch: newest + (options.following ? 0 : 1) };
+}

@@ -1,0 +1,154 @@
+// Which members of a group every acknowledgement waits for, as the master sees it. Reads no clock: times are monotonic.
+//
+//              durable up to what is confirmed
+//   behind  -----------------------------------> in sync
+//           <-----------------------------------
+//              too far behind, for too long, or gone for too long
+//
+// The set itself is decided by the coordinator. While a change is under way, members of the old and of the new set count:
+// nothing is acknowledged without one that may still lead, or may lead already.
+
+/** When a member is too far behind. */
+export interface LagLimits {
+  /** Longest time until it has what the master had, in milliseconds. */
+  readonly timeMs: number;
+  /** Most bytes that it may lack. */
+  readonly bytes: number;
+  /** Members that are too far behind leave the set; with fixed roles only an operator takes one out. */
+  readonly shrinks: boolean;
+}
+
+interface Replica {
+  connected: boolean;
+  /** Its log survives up to here. */
+  durable: number;
+  /** Position that it has to reach, and since when it has lacked it; -1 when it lacks nothing. */
+  target: number;
+  sinceMs: number;
+}
+
+/** How a replica stands. */
+export interface ReplicaState {
+  readonly id: number;
+  readonly connected: boolean;
+  readonly durable: number;
+  readonly inSync: boolean;
+}
+
+/** The in-sync set of a master. */
+export class InSyncSet {
+  readonly #selfId: number;
+  readonly #limits: LagLimits;
+  readonly #replicas = new Map<number, Replica>();
+  #set: readonly number[];
+  /** The set that was asked for, while it is not decided. */
+  #asked: readonly number[] | undefined;
+
+  /** @param set what the coordinator says, the master's own id included */
+  constructor(selfId: number, set: readonly number[], limits: LagLimits, nowMs: number) {
+    this.#selfId = selfId;
+    this.#limits = limits;
+    this.#set = set;
+    for (const id of set) if (id !== selfId) this.#find(id, nowMs);
+  }
+
+  #find(id: number, nowMs: number): Replica {
+    let replica = this.#replicas.get(id);
+    if (replica === undefined) {
+      replica = { connected: false, durable: 0, target: 0, sinceMs: nowMs };
+      this.#replicas.set(id, replica);
+    }
+    return replica;
+  }
+
+  /** What the coordinator has decided. */
+  get members(): readonly number[] {
+    return this.#set;
+  }
+
+  /** All replicas that were ever connected, or are in the set. */
+  replicas(): ReplicaState[] {
+    return [...this.#replicas]
+      .map(([id, { connected, durable }]) => ({
+        id,
+        connected,
+        durable,
+        inSync: this.#set.includes(id),
+      }))
+      .sort((a, b) => a.id - b.id);
+  }
+
+  /** A replica's stream is open, or has ended. */
+  connected(id: number, connected: boolean, nowMs: number): void {
+    const replica = this.#find(id, nowMs);
+    replica.connected = connected;
+    if (!connected && replica.target < 0) {
+      replica.target = replica.durable;
+      replica.sinceMs = nowMs;
+    }
+  }
+
+  /** A replica has made its log durable up to a position; the master's own is `end`. */
+  acknowledged(id: number, durable: number, end: number, nowMs: number): void {
+    const replica = this.#find(id, nowMs);
+    replica.durable = durable;
+    if (durable >= end) replica.target = -1;
+    else if (replica.target < 0 || durable >= replica.target) {
+      replica.target = end;
+      replica.sinceMs = nowMs;
+    }
+  }
+
+  /** The master's own log has grown to `end`: who had everything begins to lack it now. */
+  grown(end: number, nowMs: number): void {
+    for (const replica of this.#replicas.values()) {
+      if (replica.target >= 0 || replica.durable >= end) continue;
+      replica.target = end;
+      replica.sinceMs = nowMs;
+    }
+  }
+
+  /** Position that all of the set have, given the master's own. */
+  confirmed(own: number): number {
+    let least = own;
+    for (const [id, { durable }] of this.#replicas) {
+      if (this.#set.includes(id) || this.#asked?.includes(id)) least = Math.min(least, durable);
+    }
+    return least;
+  }
+
+  /** The set that it should be, or undefined when it is right, or a change is under way. */
+  wanted(own: number, confirmed: number, nowMs: number): readonly number[] | undefined {
+    if (this.#asked !== undefined) return undefined;
+    const wanted = [this.#selfId];
+    for (const [id, replica] of this.#replicas) {
+      const { connected, durable, target, sinceMs } = replica;
+      const lags =
+        (target >= 0 && nowMs - sinceMs > this.#limits.timeMs) ||
+        own - durable > this.#limits.bytes;
+      const belongs = this.#set.includes(id)
+        ? !lags || !this.#limits.shrinks
+        : connected && !lags && durable >= Math.min(confirmed, own);
+      if (belongs) wanted.push(id);
+    }
+    wanted.sort((a, b) => a - b);
+    return sameSet(wanted, this.#set) ? undefined : wanted;
+  }
+
+  /** The coordinator is asked for this set. */
+  asked(set: readonly number[]): void {
+    this.#asked = set;
+  }
+
+  /** The coordinator has answered, or said something by itself. */
+  decided(set: readonly number[], nowMs: number): void {
+    this.#asked = undefined;
+    this.#set = set;
+    for (const id of set) if (id !== this.#selfId) this.#find(id, nowMs);
+  }
+}
+
+/** Are both sets the same? They are sorted. */
+export function sameSet(a: readonly number[], b: readonly number[]): boolean {
+  return a.length === b.length && a.every((id, i) => id === b[i]);
+}

@@ -1,0 +1,244 @@
+// The slaves of a broker that leads: sends them the log, and says up to where it is safe.
+//
+// Invariants: the confirmed position is durable on every member of the in-sync set, and never advances while the set is
+// smaller than the minimum, or behind the end of this broker's lease. A member leaves the set only when the coordinator
+// has agreed; until then everything waits for it.
+
+import type { Clock, Logger, Timer } from '@ternmq/runtime';
+import { TernError } from '@ternmq/runtime';
+import type { Coordinator } from '../coordination/coordinator.ts';
+import type { CommitLog } from '../log/commit-log.ts';
+import type { RunReader } from '../log/run-reader.ts';
+import type { BrokerState } from '../state/broker-state.ts';
+import { commonPosition, type LogShape } from './common-position.ts';
+import { InSyncSet, type LagLimits, type ReplicaState } from './in-sync-set.ts';
+import { type ReplicaChannel, ReplicaFeed } from './replica-feed.ts';
+
+const TICK_MS = 100;
+/** Longest time until slaves are told what is confirmed, when nothing else is sent to them. */
+const TELL_MS = 20;
+const SIGN_OF_LIFE_MS = 1000;
+
+/** What is asked of a group. */
+export interface ReplicasOptions {
+  readonly selfId: number;
+  readonly epoch: number;
+  /** Acknowledgements wait for the in-sync set, and nothing is visible before. */
+  readonly waits: boolean;
+  /** Smallest set that acknowledges anything. */
+  readonly min: () => number;
+  readonly limits: LagLimits;
+}
+
+/** Where a slave goes on. */
+export interface FollowFrom {
+  readonly common: number | undefined;
+  readonly master: LogShape;
+}
+
+/** A slave that is connected. */
+export interface AttachedReplica {
+  readonly from: FollowFrom;
+  readonly feed: ReplicaFeed;
+  /** It has made its log durable up to a position. */
+  acknowledged(durable: number): void;
+  /** Its stream has ended. */
+  detached(): void;
+}
+
+/** The slaves of a master. */
+export class Replicas {
+  readonly #options: ReplicasOptions;
+  readonly #log: CommitLog;
+  readonly #state: BrokerState;
+  readonly #coordinator: Pick<Coordinator, 'setInSync' | 'leadsUntilMs'>;
+  readonly #clock: Clock;
+  readonly #logger: Logger;
+  readonly #runs: RunReader;
+  readonly #set: InSyncSet;
+  readonly #feeds = new Map<number, ReplicaFeed>();
+  readonly #timers: Timer[];
+  #telling: Timer | undefined;
+  #change: { readonly from: readonly number[]; readonly to: readonly number[] } | undefined;
+  #asking = false;
+  #closed: Error | undefined;
+
+  constructor(
+    options: ReplicasOptions,
+    inSync: readonly number[],
+    modules: {
+      log: CommitLog;
+      state: BrokerState;
+      coordinator: Pick<Coordinator, 'setInSync' | 'leadsUntilMs'>;
+      clock: Clock;
+      logger: Logger;
+    },
+  ) {
+    this.#options = options;
+    this.#log = modules.log;
+    this.#state = modules.state;
+    this.#coordinator = modules.coordinator;
+    this.#clock = modules.clock;
+    this.#logger = modules.logger;
+    this.#runs = modules.log.runs();
+    this.#set = new InSyncSet(options.selfId, inSync, options.limits, this.#clock.monotonicMs());
+    this.#timers = [
+      this.#clock.every(TICK_MS, () => this.#tick()),
+      this.#clock.every(SIGN_OF_LIFE_MS, () => {
+        for (const feed of this.#feeds.values()) feed.tellConfirmed(true);
+      }),
+    ];
+  }
+
+  /** How all replicas stand. */
+  states(): ReplicaState[] {
+    return this.#set.replicas();
+  }
+
+  /** Members of the in-sync set. */
+  get inSync(): readonly number[] {
+    return this.#set.members;
+  }
+
+  /** Are there enough members in sync to acknowledge anything? */
+  get enough(): boolean {
+    return this.#set.members.length >= this.#options.min();
+  }
+
+  /** Position that every member of the set has, whether or not there are enough of them. */
+  get replicated(): number {
+    return this.#set.confirmed(this.#own);
+  }
+
+  /** How far this broker's own log is, by its flush mode. */
+  get #own(): number {
+    return this.#log.ownVisible;
+  }
+
+  /**
+   * Takes a slave.
+   *
+   * @throws TernError UNAVAILABLE (NOT_MASTER) when it knows of a newer master
+   */
+  attach(id: number, slave: LogShape, channel: ReplicaChannel): AttachedReplica {
+    if (this.#closed !== undefined) throw this.#closed;
+    const newest = slave.epochs.at(-1)?.epoch ?? 0;
+    if (newest > this.#options.epoch) throw deposed(newest, this.#options.epoch);
+    this.#log.flush();
+    const { epochs } = this.#state;
+    const master = { epochs: epochs.all, start: this.#log.start, end: this.#log.written };
+    const common = commonPosition(master, slave);
+    const feed = new ReplicaFeed(this.#log, this.#runs, channel, common ?? master.start);
+    this.#feeds.get(id)?.close(replaced(id));
+    this.#feeds.set(id, feed);
+    this.#set.connected(id, true, this.#clock.monotonicMs());
+    this.#logger.info({ replica: id, from: common ?? master.start }, 'a slave follows');
+    return {
+      from: { common, master },
+      feed,
+      acknowledged: (durable) => {
+        if (this.#feeds.get(id) !== feed) return;
+        this.#set.acknowledged(id, durable, this.#own, this.#clock.monotonicMs());
+        feed.acknowledged(durable);
+        this.advanced();
+      },
+      detached: () => {
+        if (this.#feeds.get(id) !== feed) return;
+        this.#feeds.delete(id);
+        this.#set.connected(id, false, this.#clock.monotonicMs());
+        this.#logger.warn({ replica: id }, 'a slave is gone');
+      },
+    };
+  }
+
+  /** More of the log is in the page cache: slaves get it. */
+  wrote(): void {
+    for (const feed of this.#feeds.values()) feed.pump();
+  }
+
+  /** More of the log is durable, here or at a slave: more may be confirmed. */
+  advanced(): void {
+    if (!this.#options.waits) {
+      this.#tellSoon();
+      return;
+    }
+    if (!this.enough || this.#clock.monotonicMs() >= this.#coordinator.leadsUntilMs) return;
+    const confirmed = this.replicated;
+    if (confirmed <= this.#log.confirmed && this.#log.confirmed !== Number.POSITIVE_INFINITY)
+      return;
+    this.#log.confirm(confirmed);
+    this.#tellSoon();
+  }
+
+  #tellSoon(): void {
+    if (this.#feeds.size === 0 || this.#closed !== undefined) return;
+    this.#telling ??= this.#clock.setTimer(TELL_MS, () => {
+      this.#telling = undefined;
+      for (const feed of this.#feeds.values()) feed.tellConfirmed(false);
+    });
+  }
+
+  /** The coordinator says what the set is. */
+  decided(inSync: readonly number[]): void {
+    this.#change = undefined;
+    this.#set.decided(inSync, this.#clock.monotonicMs());
+    this.advanced();
+  }
+
+  #tick(): void {
+    const nowMs = this.#clock.monotonicMs();
+    this.#set.grown(this.#own, nowMs);
+    if (this.#change === undefined) {
+      const confirmed = Math.min(this.#log.visible, this.#own);
+      const to = this.#set.wanted(this.#own, confirmed, nowMs);
+      if (to !== undefined) {
+        this.#change = { from: this.#set.members, to };
+        this.#set.asked(to);
+      }
+    }
+    if (this.#change !== undefined && !this.#asking) void this.#ask(this.#change);
+    this.advanced();
+  }
+
+  /** Asks for a change until it is decided: an answer that is lost may have been yes. */
+  async #ask(change: { from: readonly number[]; to: readonly number[] }): Promise<void> {
+    const { epoch } = this.#options;
+    this.#asking = true;
+    try {
+      await this.#coordinator.setInSync(epoch, change.from, change.to);
+      if (this.#change !== change) return;
+      this.#logger.info({ inSync: change.to, before: change.from }, 'the in-sync set has changed');
+      this.decided(change.to);
+    } catch (error) {
+      this.#logger.warn({ error, wanted: change.to }, 'the in-sync set could not be changed yet');
+    } finally {
+      this.#asking = false;
+    }
+  }
+
+  /** Ends all streams: this broker leads no more. */
+  close(reason: Error): void {
+    if (this.#closed !== undefined) return;
+    this.#closed = reason;
+    for (const timer of this.#timers) timer.cancel();
+    this.#telling?.cancel();
+    for (const feed of this.#feeds.values()) feed.close(reason);
+    this.#feeds.clear();
+  }
+}
+
+function deposed(newest: number, epoch: number): TernError {
+  return new TernError(
+    'UNAVAILABLE',
+    'NOT_MASTER',
+    `this broker leads with epoch ${epoch}, and the slave's log has epoch ${newest}: there is a newer master`,
+  );
+}
+
+function replaced(id: number): TernError {
+  return new TernError(
+    'ABORTED',
+    'REPLICA_REPLACED',
+    `another stream of member ${id} has taken the place of this one`,
+  );
+}
