@@ -113,7 +113,7 @@ export class CoreRig {
     this.#appender = new FrameAppender({
       stateLog,
       catalog: this.topics,
-      guard,
+      gate: guard,
       clock,
       timers: this.#timers,
       transactions: this.transactions,

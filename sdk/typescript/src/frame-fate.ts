@@ -7,6 +7,7 @@ const RETRYABLE = new Set([
   'DISK_FULL',
   'NOT_READY',
   'NOT_MASTER',
+  'NOT_ENOUGH_REPLICAS',
   'OVERLOADED',
   'LOG_FAILED',
   'INTERNAL',

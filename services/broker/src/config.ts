@@ -139,6 +139,36 @@ export const BROKER_OPTIONS = defineOptions({
     min: 1000,
     doc: 'Age at which a transaction is rolled back, asked or not',
   },
+  election: {
+    kind: 'choice',
+    choices: ['fixed'],
+    default: 'fixed',
+    doc: 'Who leads the broker group: member 0 for ever (fixed)',
+  },
+  acknowledge: {
+    kind: 'choice',
+    choices: ['in-sync', 'local'],
+    default: 'in-sync',
+    doc: 'Answer producers when every in-sync member of the group has the message on its disk (in-sync), or this broker alone (local: a machine that is lost takes messages with it)',
+  },
+  minInSync: {
+    kind: 'int',
+    min: 1,
+    max: 100,
+    doc: 'Members that must be in sync, the master included, for messages to be taken [2, or 1 for a broker without slaves]',
+  },
+  replicaLagMax: {
+    kind: 'duration',
+    default: 10_000,
+    min: 100,
+    doc: 'How long a slave may lack what its master has before it counts no more, where members are elected',
+  },
+  replicaLagBytesMax: {
+    kind: 'bytes',
+    default: 256 << 20,
+    min: 1 << 20,
+    doc: 'How many bytes a slave may lack before it counts no more, where members are elected',
+  },
   segmentSize: {
     kind: 'bytes',
     default: LOG_DEFAULTS.segmentBytes,

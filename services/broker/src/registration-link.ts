@@ -36,7 +36,8 @@ export type LinkState = 'connecting' | 'registered' | 'lost' | 'refused' | 'left
 
 /** What a link tells the name server. */
 export interface LinkSource {
-  readonly broker: Broker;
+  /** The broker as it is now. */
+  readonly broker: () => Broker;
   /** All topics that the broker serves now. */
   readonly topics: () => TopicQueues[];
 }
@@ -112,7 +113,7 @@ export class RegistrationLink {
 
   /** Opens the stream, and again whenever it ends. */
   open(): void {
-    const { broker } = this.#source;
+    const broker = this.#source.broker();
     const topics = this.#source.topics();
     const client = new Client(this.#address, credentials.createInsecure(), {
       // A new client has to try at once, not when the back-off of an earlier one is over.
@@ -157,6 +158,14 @@ export class RegistrationLink {
     for (const topic of removed) session.unsent.set(topic, null);
     for (const queues of changed) session.unsent.set(queues.topic, queues);
     this.#send(session);
+  }
+
+  /** The broker's role or epoch has changed. */
+  brokerChanged(): void {
+    const session = this.#session;
+    if (session === undefined) return;
+    const value = create(RegisterBrokerRequest_HeartbeatSchema, { broker: this.#source.broker() });
+    this.#write(session, { case: 'heartbeat', value });
   }
 
   /** Says goodbye and closes; waits at most so many milliseconds for the name server. */

@@ -3,7 +3,7 @@
 
 import { create, type MessageInitShape } from '@bufbuild/protobuf';
 import {
-  BrokerRole,
+  type Broker,
   BrokerSchema,
   type TopicQueues,
 } from '@ternmq/proto/gen/ternmq/nameserver/v1/nameserver_pb';
@@ -14,7 +14,7 @@ import { type LinkState, RegistrationLink } from './registration-link.ts';
 export interface RegistrationOptions {
   /** Name servers, `host:port` each; at least one. */
   readonly addresses: readonly string[];
-  /** The broker. Default of its role: master when its id is 0, else slave. */
+  /** The broker. */
   readonly broker: MessageInitShape<typeof BrokerSchema>;
   /** All topics that it serves now. */
   readonly topics: () => TopicQueues[];
@@ -46,6 +46,7 @@ const LEAVE_TIMEOUT_MS = 1000;
 export class Registration {
   readonly #clock: Clock;
   readonly #logger: Logger;
+  #broker: Broker;
   readonly #links: readonly RegistrationLink[];
   readonly #states = new Map<string, NameServerState>();
   readonly #doubts = new Map<string, Timer>();
@@ -62,13 +63,12 @@ export class Registration {
     }
     this.#clock = clock;
     this.#logger = logger;
-    const roleOfId = options.broker.id ? BrokerRole.SLAVE : BrokerRole.MASTER;
-    const broker = create(BrokerSchema, { role: roleOfId, ...options.broker });
+    this.#broker = create(BrokerSchema, options.broker);
     this.#links = [...new Set(options.addresses)].map((address) => {
       const observe = (state: LinkState, why: string): void => this.#moved(address, state, why);
       return new RegistrationLink(
         address,
-        { broker, topics: options.topics },
+        { broker: () => this.#broker, topics: options.topics },
         { clock, random, observe },
       );
     });
@@ -92,6 +92,12 @@ export class Registration {
   /** How it stands with each name server. */
   states(): NameServerState[] {
     return [...this.#states.values()];
+  }
+
+  /** Tells all name servers at once that the broker's role or epoch has changed. */
+  brokerChanged(broker: MessageInitShape<typeof BrokerSchema>): void {
+    this.#broker = create(BrokerSchema, broker);
+    for (const link of this.#links) link.brokerChanged();
   }
 
   /** Tells all name servers at once of topics that are new or have changed, and of those that are gone. */

@@ -96,17 +96,35 @@ export class Registry {
   readonly #seriesMax: number;
   readonly #refused: Counter;
   readonly #preparations: (() => Promise<void>)[] = [];
+  readonly #parts = new Set<Registry>();
   /** Writes the lines of one instrument; by its name. */
   readonly #instruments = new Map<string, (lines: string[]) => void>();
 
-  /** @param seriesMax series that one instrument may have; the default is what RocketMQ allows */
-  constructor(seriesMax = 50_000) {
+  /**
+   * @param seriesMax series that one instrument may have; the default is what RocketMQ allows
+   * @param whole the registry that this one is a part of: refused series are counted there
+   */
+  constructor(seriesMax = 50_000, whole?: Registry) {
     this.#seriesMax = seriesMax;
-    this.#refused = this.counter(
-      'ternmq_metrics_series_refused_total',
-      'Series that were not created because their instrument had too many',
-      ['instrument'],
-    );
+    this.#refused =
+      whole === undefined
+        ? this.counter(
+            'ternmq_metrics_series_refused_total',
+            'Series that were not created because their instrument had too many',
+            ['instrument'],
+          )
+        : whole.#refused;
+  }
+
+  /** A registry for a part that comes and goes; see `mount`. */
+  part(): Registry {
+    return new Registry(this.#seriesMax, this);
+  }
+
+  /** Shows another registry with this one, until the returned function is called: of a part that comes and goes. */
+  mount(part: Registry): () => void {
+    this.#parts.add(part);
+    return () => this.#parts.delete(part);
   }
 
   /** Adds a counter; its name ends in `_total`. */
@@ -152,14 +170,24 @@ export class Registry {
 
   /** All metrics in the Prometheus text format, after what was to be done before. */
   async show(): Promise<string> {
-    await Promise.allSettled(this.#preparations.map((work) => work()));
+    await this.#prepare();
     return this.render();
+  }
+
+  async #prepare(): Promise<void> {
+    const parts = [...this.#parts].map((part) => part.#prepare());
+    await Promise.allSettled([...this.#preparations.map((work) => work()), ...parts]);
+  }
+
+  #write(lines: string[]): void {
+    for (const write of this.#instruments.values()) write(lines);
+    for (const part of this.#parts) part.#write(lines);
   }
 
   /** All metrics in the Prometheus text format. */
   render(): string {
     const lines: string[] = [];
-    for (const write of this.#instruments.values()) write(lines);
+    this.#write(lines);
     return `${lines.join('\n')}\n`;
   }
 

@@ -6,7 +6,7 @@ import {
   BrokerRole,
   NameServerService,
 } from '@ternmq/proto/gen/ternmq/nameserver/v1/nameserver_pb';
-import { callUnary, type Clock } from '@ternmq/runtime';
+import { type Clock, callUnary } from '@ternmq/runtime';
 
 const DEADLINE_MS = 2000;
 

@@ -6,7 +6,6 @@ import { TransactionBeginningSchema } from '@ternmq/proto/gen/ternmq/broker/v1/b
 import type { Clock } from '@ternmq/runtime';
 import { isTopicName } from '../catalog/names.ts';
 import type { TopicCatalog } from '../catalog/topic-catalog.ts';
-import type { DiskGuard } from '../disk-guard.ts';
 import { HELD_TOPIC } from '../state/held-table.ts';
 import { fnv1a } from '../state/message-tag.ts';
 import { queueOfPriority } from '../state/priority.ts';
@@ -21,6 +20,12 @@ import { type FramePart, FrameParts, placeIn } from './frame-parts.ts';
 import type { Refusal } from './frame-refusal.ts';
 import { FrameScanner } from './frame-scanner.ts';
 import { wrongKind } from './message-kind.ts';
+
+/** Says whether messages are taken at all now. */
+export interface SendGate {
+  /** Why not; undefined when they are. */
+  refusal(): Refusal | undefined;
+}
 
 /** When a producer may be asked first for the outcome of a transaction, in milliseconds. */
 const CHECK_MS_MIN = 1000;
@@ -72,7 +77,7 @@ export class FrameAppender {
   readonly scanner = new FrameScanner();
   readonly #stateLog: StateLog;
   readonly #catalog: TopicCatalog;
-  readonly #guard: DiskGuard;
+  readonly #gate: SendGate;
   readonly #clock: Clock;
   readonly #timers: TimerRelease;
   readonly #transactions: Transactions;
@@ -88,14 +93,14 @@ export class FrameAppender {
   constructor(modules: {
     stateLog: StateLog;
     catalog: TopicCatalog;
-    guard: DiskGuard;
+    gate: SendGate;
     clock: Clock;
     timers: TimerRelease;
     transactions: Transactions;
   }) {
     this.#stateLog = modules.stateLog;
     this.#catalog = modules.catalog;
-    this.#guard = modules.guard;
+    this.#gate = modules.gate;
     this.#clock = modules.clock;
     this.#timers = modules.timers;
     this.#transactions = modules.transactions;
@@ -113,7 +118,7 @@ export class FrameAppender {
     this.queue = undefined;
     this.parts = undefined;
     this.baseOffset = 0;
-    const refusal = scanner.scan(bytes) ?? this.#guard.refusal() ?? this.#choose(bytes);
+    const refusal = scanner.scan(bytes) ?? this.#gate.refusal() ?? this.#choose(bytes);
     if (refusal !== undefined) return refusal;
     if (scanner.transactionAt >= 0) return this.#beginTransaction(bytes, bornHost);
     if (scanner.delayed > 0) return this.#delay(bytes, bornHost);

@@ -7,18 +7,21 @@ import type { FlushMode } from '../log/log-options.ts';
 import type { BrokerState } from '../state/broker-state.ts';
 import type { StateWriter } from '../state/state-writer.ts';
 
+/** What a broker is. */
+export interface BrokerIdentity {
+  readonly name: string;
+  readonly id: number;
+  readonly version: string;
+  readonly flushMode: FlushMode;
+  /** How long the broker has been running, in milliseconds. */
+  readonly uptimeMs: () => number;
+  /** Ranges of the log that were found to be damaged. */
+  readonly corruptRanges: () => number;
+}
+
 /** What the RPC uses. */
 export interface DescribeModules {
-  readonly identity: {
-    readonly name: string;
-    readonly id: number;
-    readonly version: string;
-    readonly flushMode: FlushMode;
-    /** How long the broker has been running, in milliseconds. */
-    readonly uptimeMs: () => number;
-    /** Ranges of the log that were found to be damaged. */
-    readonly corruptRanges: () => number;
-  };
+  readonly identity: BrokerIdentity;
   readonly log: CommitLog;
   readonly state: BrokerState;
   readonly writer: StateWriter;

@@ -4,7 +4,7 @@
 // the producers wait. A producer that does not read its outcomes is not read either.
 
 import type { ServerDuplexStream } from '@grpc/grpc-js';
-import type { Clock } from '@ternmq/runtime';
+import { type Clock, failStream } from '@ternmq/runtime';
 import type { CommitLog } from '../log/commit-log.ts';
 import type { FrameAppender } from './append-frame.ts';
 import { bornHostOf } from './born-host.ts';
@@ -163,10 +163,13 @@ export class ProduceStreams {
     }
   }
 
-  /** Reads no more frames; resolves when those that were read are answered, or after the grace. */
-  async stop(graceMs: number): Promise<void> {
+  /**
+   * Reads no more frames; resolves when those that were read are answered, or after the grace. Streams with frames that are
+   * not answered then fail, for their producers to send them again elsewhere.
+   */
+  async stop(graceMs: number, reason: Error): Promise<void> {
     for (const { call } of this.#streams) call.removeAllListeners('data').pause();
-    if (this.#pending.size > 0) {
+    if (this.#pending.size > 0 && graceMs > 0) {
       await new Promise<void>((resolve) => {
         const timer = this.#clock.setTimer(graceMs, resolve);
         this.#drained = () => {
@@ -175,6 +178,9 @@ export class ProduceStreams {
         };
       });
     }
-    for (const { call } of this.#streams) call.end();
+    for (const { call, unanswered } of this.#streams) {
+      if (unanswered > 0) failStream(call, reason);
+      else call.end();
+    }
   }
 }

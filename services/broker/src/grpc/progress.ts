@@ -65,7 +65,7 @@ export function progressHandlers(modules: {
   commitOffset(request: CommitOffsetRequest): Promise<CommitOffsetResponse>;
   queryOffset(request: QueryOffsetRequest): Promise<QueryOffsetResponse>;
 } {
-  const { topics, groups, delivery, offsets, lagTimes, state, log } = modules;
+  const { topics, groups, delivery, lagTimes, state, log } = modules;
   return {
     async getOffset(request) {
       const topic = topics.get(request.topic);
@@ -104,21 +104,30 @@ export function progressHandlers(modules: {
       return { $typeName: 'ternmq.broker.v1.CommitOffsetResponse' };
     },
 
-    async queryOffset(request) {
-      const topic = topics.get(request.topic);
-      const { queueId } = request;
-      const queues =
-        queueId === undefined ? topic.queues : [findQueue(topics, request.topic, queueId).queue];
-      const found = queues.map(async (queue) => ({
-        $typeName: 'ternmq.broker.v1.QueueOffset' as const,
-        queueId: queue.queueId,
-        offset: BigInt(await offsets.find(queue, request.target?.target)),
-      }));
-      return {
-        $typeName: 'ternmq.broker.v1.QueryOffsetResponse',
-        offsets: await Promise.all(found),
-      };
-    },
+    queryOffset: queryOffset(modules),
+  };
+}
+
+/** QueryOffset. */
+export function queryOffset(modules: {
+  topics: TopicCatalog;
+  offsets: OffsetFinder;
+}): (request: QueryOffsetRequest) => Promise<QueryOffsetResponse> {
+  const { topics, offsets } = modules;
+  return async (request) => {
+    const topic = topics.get(request.topic);
+    const { queueId } = request;
+    const queues =
+      queueId === undefined ? topic.queues : [findQueue(topics, request.topic, queueId).queue];
+    const found = queues.map(async (queue) => ({
+      $typeName: 'ternmq.broker.v1.QueueOffset' as const,
+      queueId: queue.queueId,
+      offset: BigInt(await offsets.find(queue, request.target?.target)),
+    }));
+    return {
+      $typeName: 'ternmq.broker.v1.QueryOffsetResponse',
+      offsets: await Promise.all(found),
+    };
   };
 }
 

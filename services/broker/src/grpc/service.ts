@@ -6,8 +6,7 @@ import type {
   SettleResponse,
   SubscribeRequest,
 } from '@ternmq/proto/gen/ternmq/broker/v1/broker_pb';
-import { BrokerService } from '@ternmq/proto/gen/ternmq/broker/v1/broker_pb';
-import { type GrpcServer, unary } from '@ternmq/runtime';
+import { type Handlers, unary } from '@ternmq/runtime';
 import type { GroupCatalog } from '../catalog/group-catalog.ts';
 import type { Delivery } from '../delivery/delivery.ts';
 import type { CommitLog } from '../log/commit-log.ts';
@@ -45,81 +44,82 @@ export type ServiceModules = Parameters<typeof topicHandlers>[0] &
   Parameters<typeof copyOffsets>[0] &
   DeadLetterModules &
   StoppedModules &
-  Omit<TransactionModules, 'closing'> &
-  Omit<ReplyModules, 'closing'> &
-  Omit<Parameters<typeof traceMessage>[1], 'closing'> &
+  TransactionModules &
+  ReplyModules &
+  Parameters<typeof traceMessage>[1] &
   DescribeModules &
   SubscribeModules &
-  AssignModules & { produce: ProduceStreams };
+  AssignModules & { produce: ProduceStreams; readonly closing: AbortSignal };
 
-/** Adds the service to a server; returns the consumers' streams that are open, by group and consumer. */
-export function addBrokerService(
-  server: GrpcServer,
-  brokerName: string,
-  modules: ServiceModules,
-): ReadonlyMap<string, SubscribeStream> {
+/** Handlers of all RPCs, and the consumers' streams that are open, by group and consumer. */
+export interface ServiceHandlers {
+  readonly handlers: Handlers;
+  readonly streams: ReadonlyMap<string, SubscribeStream>;
+}
+
+/** Methods that carry bytes instead of objects. */
+export const RAW_METHODS = {
+  produce: { request: true, response: true },
+  send: { request: true, response: true },
+  pull: { response: true },
+  pullStream: { response: true },
+  subscribe: { response: true },
+  receive: { response: true },
+  findMessages: { response: true },
+} as const;
+
+/** The service of a broker that leads. */
+export function brokerService(brokerName: string, modules: ServiceModules): ServiceHandlers {
   const streams = new Map<string, SubscribeStream>();
   const topics = topicHandlers(modules);
   const groups = groupHandlers(modules);
   const stopped = stoppedHandlers(modules);
   const progress = progressHandlers(modules);
   const deadLetters = deadLetterHandlers(brokerName, modules);
-  const transactions = transactionHandlers(brokerName, { ...modules, closing: server.closing });
-  const replies = replyHandlers(brokerName, { ...modules, closing: server.closing });
-  server.add(
-    BrokerService,
-    {
-      produce: modules.produce.handle,
-      send: send(brokerName, modules),
-      requestReply: unary(replies.requestReply),
-      reply: unary(replies.reply),
-      pull: unary(pull(modules)),
-      pullStream: pullStream({ ...modules, closing: server.closing }),
-      subscribe: (call: ServerDuplexStream<SubscribeRequest, Buffer>) => {
-        new SubscribeStream(call, modules, streams);
-      },
-      receive: unary(receive(modules)),
-      settle: unary(settle(modules)),
-      getOffset: unary(progress.getOffset),
-      commitOffset: unary(progress.commitOffset),
-      copyOffsets: unary(copyOffsets(modules)),
-      queryOffset: unary(progress.queryOffset),
-      assignQueues: assignQueues({ ...modules, closing: server.closing }),
-      listDeadLetters: unary(deadLetters.listDeadLetters),
-      resendDeadLetters: unary(deadLetters.resendDeadLetters),
-      getMessage: unary(getMessage(brokerName, modules)),
-      findMessages: unary(findMessages(modules)),
-      traceMessage: traceMessage(brokerName, { ...modules, closing: server.closing }),
-      recallMessage: unary(recallMessage(brokerName, modules)),
-      endTransaction: unary(transactions.endTransaction),
-      watchTransactions: transactions.watchTransactions,
-      listTransactions: unary(transactions.listTransactions),
-      createTopic: unary(topics.createTopic),
-      updateTopic: unary(topics.updateTopic),
-      deleteTopic: unary(topics.deleteTopic),
-      listTopics: unary(topics.listTopics),
-      describeTopic: unary(topics.describeTopic),
-      createGroup: unary(groups.createGroup),
-      updateGroup: unary(groups.updateGroup),
-      deleteGroup: unary(groups.deleteGroup),
-      removeMember: unary(groups.removeMember),
-      listGroups: unary(groups.listGroups),
-      listStopped: unary(stopped.listStopped),
-      releaseStopped: unary(stopped.releaseStopped),
-      describeGroup: unary(groups.describeGroup),
-      describeBroker: unary(describeBroker(modules)),
+  const transactions = transactionHandlers(brokerName, modules);
+  const replies = replyHandlers(brokerName, modules);
+  const handlers = {
+    produce: modules.produce.handle,
+    send: send(brokerName, modules),
+    requestReply: unary(replies.requestReply),
+    reply: unary(replies.reply),
+    pull: unary(pull(modules)),
+    pullStream: pullStream(modules),
+    subscribe: (call: ServerDuplexStream<SubscribeRequest, Buffer>) => {
+      new SubscribeStream(call, modules, streams);
     },
-    {
-      produce: { request: true, response: true },
-      send: { request: true, response: true },
-      pull: { response: true },
-      pullStream: { response: true },
-      subscribe: { response: true },
-      receive: { response: true },
-      findMessages: { response: true },
-    },
-  );
-  return streams;
+    receive: unary(receive(modules)),
+    settle: unary(settle(modules)),
+    getOffset: unary(progress.getOffset),
+    commitOffset: unary(progress.commitOffset),
+    copyOffsets: unary(copyOffsets(modules)),
+    queryOffset: unary(progress.queryOffset),
+    assignQueues: assignQueues(modules),
+    listDeadLetters: unary(deadLetters.listDeadLetters),
+    resendDeadLetters: unary(deadLetters.resendDeadLetters),
+    getMessage: unary(getMessage(brokerName, modules)),
+    findMessages: unary(findMessages(modules)),
+    traceMessage: traceMessage(brokerName, modules),
+    recallMessage: unary(recallMessage(brokerName, modules)),
+    endTransaction: unary(transactions.endTransaction),
+    watchTransactions: transactions.watchTransactions,
+    listTransactions: unary(transactions.listTransactions),
+    createTopic: unary(topics.createTopic),
+    updateTopic: unary(topics.updateTopic),
+    deleteTopic: unary(topics.deleteTopic),
+    listTopics: unary(topics.listTopics),
+    describeTopic: unary(topics.describeTopic),
+    createGroup: unary(groups.createGroup),
+    updateGroup: unary(groups.updateGroup),
+    deleteGroup: unary(groups.deleteGroup),
+    removeMember: unary(groups.removeMember),
+    listGroups: unary(groups.listGroups),
+    listStopped: unary(stopped.listStopped),
+    releaseStopped: unary(stopped.releaseStopped),
+    describeGroup: unary(groups.describeGroup),
+    describeBroker: unary(describeBroker(modules)),
+  };
+  return { handlers, streams };
 }
 
 /** Settle, the unary twin of a consumer's settlements; answered when they are durable. */

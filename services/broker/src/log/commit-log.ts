@@ -27,7 +27,6 @@ import { diskFull, isFull, logStopped } from './log-errors.ts';
 import type { LogObserver, LogOptions, LogRecovery } from './log-options.ts';
 import { LogReader } from './log-reader.ts';
 import {
-  RECORD_BYTES_MAX,
   RECORD_HEADER_BYTES,
   RecordTag,
   sealRecord,
@@ -129,30 +128,20 @@ export class CommitLog {
     from: { position: number; epoch: number } | undefined,
     visit: RecordVisitor,
   ): Promise<{ log: CommitLog; recovery: LogRecovery }> {
-    assert(options.slabBytes >= RECORD_BYTES_MAX, 'a slab holds the largest record');
-    assert(options.segmentBytes >= 64 << 10, 'a segment has at least 64 KiB');
-    const { segments, start, found, epoch } = recoverLog(options, modules.disk, from, visit);
-    const following = options.following ?? false;
-    const log = new CommitLog(options, modules, segments, found.end, epoch);
+    const { segments, recovery, epoch } = recoverLog(options, modules.disk, from, visit);
+    const log = new CommitLog(options, modules, segments, recovery.end, epoch);
     // What the scan accepted may still be in the page cache only.
     for (const segment of segments.all) {
-      if (segment.end > start && segment.start <= found.end) log.#syncer.wrote(segment);
+      const { from: start, end } = recovery;
+      if (segment.end > start && segment.start <= end) log.#syncer.wrote(segment);
     }
     await new Promise<void>((resolve, reject) => {
       log.#syncer.sync((error) => (error === null ? resolve() : reject(error)));
     });
-    log.#watermark.begin(found.end, epoch, following);
+    log.#watermark.begin(recovery.end, epoch, log.following);
     await log.#watermark.sync();
     log.#start();
-    return {
-      log,
-      recovery: {
-        from: start,
-        end: found.end,
-        tornBytes: found.tornBytes,
-        corrupt: found.corrupt,
-      },
-    };
+    return { log, recovery };
   }
 
   #start(): void {

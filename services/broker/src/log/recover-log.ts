@@ -1,18 +1,17 @@
 // Finds out what a log on disk holds: where it ends, how much of it is damaged, and under which epoch it goes on.
 
 import { join } from 'node:path';
-import type { Disk } from '@ternmq/runtime';
-import type { LogOptions } from './log-options.ts';
-import { type RecordVisitor, type ScanResult, scanLog } from './scan.ts';
+import { assert, type Disk } from '@ternmq/runtime';
+import type { LogOptions, LogRecovery } from './log-options.ts';
+import { RECORD_BYTES_MAX } from './record.ts';
+import { type RecordVisitor, scanLog } from './scan.ts';
 import { Segments } from './segments.ts';
 import { readWatermark } from './watermark-file.ts';
 
 /** What a log holds. */
 export interface FoundLog {
   readonly segments: Segments;
-  /** Position at which reading began. */
-  readonly start: number;
-  readonly found: ScanResult;
+  readonly recovery: LogRecovery;
   /** Epoch of what is appended from now on; of a log that follows, the newest that it knows. */
   readonly epoch: number;
 }
@@ -24,6 +23,8 @@ export function recoverLog(
   from: { readonly position: number; readonly epoch: number } | undefined,
   visit: RecordVisitor,
 ): FoundLog {
+  assert(options.slabBytes >= RECORD_BYTES_MAX, 'a slab holds the largest record');
+  assert(options.segmentBytes >= 64 << 10, 'a segment has at least 64 KiB');
   const folder = join(options.folder, 'log');
   const segments = new Segments({ folder, segmentBytes: options.segmentBytes }, disk);
   const start = from ?? { position: segments.start, epoch: 0 };
@@ -42,5 +43,7 @@ export function recoverLog(
   // Above every epoch that was ever used, also by an opening of which no record is left: what it wrote may
   // still lie behind the end, and must never pass as a record of today.
   const newest = Math.max(found.epoch, watermark.epoch);
-  return { segments, start: start.position, found, epoch: newest + (options.following ? 0 : 1) };
+  const { end, tornBytes, corrupt } = found;
+  const recovery = { from: start.position, end, tornBytes, corrupt };
+  return { segments, recovery, epoch: newest + (options.following ? 0 : 1) };
 }

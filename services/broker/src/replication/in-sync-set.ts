@@ -66,6 +66,11 @@ export class InSyncSet {
     return this.#set;
   }
 
+  /** Does nobody else count, now or if a change is agreed to? */
+  get alone(): boolean {
+    return this.#set.length <= 1 && this.#asked === undefined;
+  }
+
   /** All replicas that were ever connected, or are in the set. */
   replicas(): ReplicaState[] {
     return [...this.#replicas]

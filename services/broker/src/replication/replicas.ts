@@ -19,6 +19,18 @@ const TICK_MS = 100;
 const TELL_MS = 20;
 const SIGN_OF_LIFE_MS = 1000;
 
+const TOO_FEW: Refusal = {
+  reason: 'NOT_ENOUGH_REPLICAS',
+  message:
+    'too few members of the broker group are in sync to keep a message safe; start the missing ones, sending resumes by itself',
+};
+
+/** Why messages are refused: a stable reason and a sentence. */
+export interface Refusal {
+  readonly reason: string;
+  readonly message: string;
+}
+
 /** What is asked of a group. */
 export interface ReplicasOptions {
   readonly selfId: number;
@@ -105,6 +117,11 @@ export class Replicas {
     return this.#set.members.length >= this.#options.min();
   }
 
+  /** Why messages are not taken now; undefined when they are. */
+  refusal(): Refusal | undefined {
+    return this.#options.waits && !this.enough ? TOO_FEW : undefined;
+  }
+
   /** Position that every member of the set has, whether or not there are enough of them. */
   get replicated(): number {
     return this.#set.confirmed(this.#own);
@@ -151,6 +168,17 @@ export class Replicas {
     };
   }
 
+  /** Everything that this broker began with is on all members: it is confirmed, also when there are too few. */
+  takenOver(): void {
+    if (this.#options.waits && !this.#unlimited) this.#log.confirm(this.replicated);
+  }
+
+  /** Is there nothing that could ever hold back what this broker has made durable? */
+  get #unlimited(): boolean {
+    const forever = this.#coordinator.leadsUntilMs === Number.POSITIVE_INFINITY;
+    return forever && this.#set.alone && this.#log.confirmed === Number.POSITIVE_INFINITY;
+  }
+
   /** More of the log is in the page cache: slaves get it. */
   wrote(): void {
     for (const feed of this.#feeds.values()) feed.pump();
@@ -162,10 +190,12 @@ export class Replicas {
       this.#tellSoon();
       return;
     }
-    if (!this.enough || this.#clock.monotonicMs() >= this.#coordinator.leadsUntilMs) return;
-    const confirmed = this.replicated;
-    if (confirmed <= this.#log.confirmed && this.#log.confirmed !== Number.POSITIVE_INFINITY)
-      return;
+    if (this.#unlimited) return;
+    const { leadsUntilMs } = this.#coordinator;
+    const unlimited = this.#log.confirmed === Number.POSITIVE_INFINITY;
+    const holds = this.enough && this.#clock.monotonicMs() < leadsUntilMs;
+    const confirmed = holds ? this.replicated : 0;
+    if (confirmed <= this.#log.confirmed && !unlimited) return;
     this.#log.confirm(confirmed);
     this.#tellSoon();
   }
@@ -194,6 +224,8 @@ export class Replicas {
       if (to !== undefined) {
         this.#change = { from: this.#set.members, to };
         this.#set.asked(to);
+        // From now on nothing is acknowledged without the new ones.
+        this.advanced();
       }
     }
     if (this.#change !== undefined && !this.#asking) void this.#ask(this.#change);

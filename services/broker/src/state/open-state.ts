@@ -242,7 +242,7 @@ function timesOf(state: BrokerState, segments: Pick<Segments, 'find'>): RecordVi
 }
 
 /** Everything that is applied is durable after it was opened, and may be seen. */
-function showAll(state: BrokerState): void {
+export function showAll(state: BrokerState): void {
   for (const topic of state.topics.all()) {
     for (const queue of topic.queues) queue.visibleEnd = queue.next;
   }

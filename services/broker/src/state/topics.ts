@@ -60,6 +60,8 @@ export class TopicTable {
   readonly #byId = new Map<number, Topic>();
   /** The number that the next topic gets. */
   nextId = 1;
+  /** Told of topics that are created, changed or deleted by a master's records. */
+  changed: ((topic: Topic, deleted: boolean) => void) | undefined;
 
   /** Number of topics. */
   get size(): number {
@@ -120,6 +122,7 @@ export class TopicTable {
       queue.deduplicated = settings.deduplicationWindowMs > 0;
       queue.compacted = settings.compacted;
     }
+    this.changed?.(topic, false);
     return topic;
   }
 
@@ -130,6 +133,7 @@ export class TopicTable {
     this.#byId.delete(id);
     this.#byName.delete(topic.name);
     for (const queue of topic.queues) queue.deleted = true;
+    this.changed?.(topic, true);
     return topic;
   }
 }

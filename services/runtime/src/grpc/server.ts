@@ -120,6 +120,21 @@ export class GrpcServer {
   }
 
   /**
+   * Replaces the handlers of a service, from one call to the next: those under way go on with the former ones.
+   *
+   * @param handlers as in `add`; the service was added before
+   */
+  replace(
+    service: DescService,
+    handlers: Handlers,
+    raw: Readonly<Record<string, RawSides>> = {},
+  ): void {
+    const definition = serviceDefinition(service, raw);
+    this.#server.removeService(definition);
+    this.#server.addService(definition, this.#observed(service, handlers));
+  }
+
+  /**
    * Listens without encryption and returns the port.
    *
    * @param port 0 takes any free one

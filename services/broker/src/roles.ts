@@ -1,0 +1,481 @@
+// The role of a broker in its group, and what it runs in each.
+//
+//   opening --> following --(the coordinator gives it an epoch)--> taking over --> leading
+//                  ^  |                                                |             |
+//                  |  +-- the logs part: cut the tail, or copy the master's log,     |
+//                  |      then follow again                            |             |
+//                  +---- the lease is lost, or another leads ----------+-------------+
+//
+//   following     takes the master's log; serves reads
+//   taking over   has an epoch; waits until every in-sync member has what this broker has, then shows it
+//   leading       serves everything
+//
+// One step is taken at a time; what happens meanwhile is looked at when it is done.
+
+import { BrokerService } from '@ternmq/proto/gen/ternmq/broker/v1/broker_pb';
+import type { Clock, Disk, GrpcServer, Logger, Random, Registry, Timer } from '@ternmq/runtime';
+import { TernError } from '@ternmq/runtime';
+import type { BrokerOptions } from './config.ts';
+import type { Coordinator, GroupView } from './coordination/coordinator.ts';
+import { DiskGuard } from './disk-guard.ts';
+import type { BrokerIdentity } from './grpc/describe-broker.ts';
+import { followerService, refusingService } from './grpc/follower-service.ts';
+import { addReplicationService } from './grpc/replicate.ts';
+import { RAW_METHODS } from './grpc/service.ts';
+import { Leading } from './leading.ts';
+import type { LogOptions } from './log/log-options.ts';
+import { copyLog, removeUnfinishedCopy } from './replication/copy-log.ts';
+import { cutTail } from './replication/cut-tail.ts';
+import { Following, type Parting } from './replication/following.ts';
+import { Replica } from './replication/replica.ts';
+import { Replicas } from './replication/replicas.ts';
+import type { StateStore } from './state/store.ts';
+import type { Topic } from './state/topics.ts';
+
+/** What a broker does in its group. */
+export type Role = 'opening' | 'following' | 'taking over' | 'leading';
+
+const CHECK_MS = 100;
+const RETRY_MS = 500;
+const END_GRACE_MS = 0;
+
+/** What the roles stand on. */
+export interface RoleModules {
+  readonly clock: Clock;
+  readonly disk: Disk;
+  readonly random: Random;
+  readonly logger: Logger;
+  readonly registry: Registry;
+  readonly server: GrpcServer;
+  readonly coordinator: Coordinator;
+  readonly openStore: (folder: string) => StateStore;
+  readonly fatal: (error: Error) => void;
+  readonly identity: Omit<BrokerIdentity, 'corruptRanges'>;
+  /** The role or the epoch has changed. */
+  readonly roleChanged: () => void;
+  /** Topics are new, have changed, or are gone. */
+  readonly topicChanged: (topic: Topic, deleted: boolean) => void;
+}
+
+/** A broker's role. */
+export class Roles {
+  readonly #options: BrokerOptions;
+  readonly #log: LogOptions;
+  readonly #modules: RoleModules;
+  readonly #check: Timer;
+  #address = '';
+  #view: GroupView = { epoch: 0, master: undefined, inSync: [], members: [] };
+  #role: Role = 'opening';
+  #replica: Replica | undefined;
+  #guard: DiskGuard | undefined;
+  #following: Following | undefined;
+  #leading: Leading | undefined;
+  #replicas: Replicas | undefined;
+  #epoch = 0;
+  #parting: Parting | undefined;
+  #closing = new AbortController();
+  #stepping: Promise<void> | undefined;
+  #again = false;
+  readonly #stopped = new AbortController();
+
+  private constructor(options: BrokerOptions, log: LogOptions, modules: RoleModules) {
+    this.#options = options;
+    this.#log = log;
+    this.#modules = modules;
+    this.#check = modules.clock.every(CHECK_MS, () => this.#tick());
+  }
+
+  /** Opens log and state, and adds the services, which refuse everything until `start`. Throws as openState. */
+  static async open(options: BrokerOptions, log: LogOptions, modules: RoleModules): Promise<Roles> {
+    const roles = new Roles(options, log, modules);
+    try {
+      if (removeUnfinishedCopy(log.folder, modules.disk)) {
+        modules.logger.warn('a copy of the log was not finished; it begins anew');
+      }
+      await roles.#openReplica();
+    } catch (error) {
+      roles.#check.cancel();
+      throw error;
+    }
+    const { server } = modules;
+    server.add(
+      BrokerService,
+      refusingService(() => roles.#refusal()),
+      RAW_METHODS,
+    );
+    addReplicationService(server, { brokerName: options.name, epoch: () => roles.#epoch }, () => {
+      if (roles.#replicas === undefined) throw roles.#refusal();
+      return roles.#replicas;
+    });
+    return roles;
+  }
+
+  /** Joins the group under an address, and takes the first role: resolves when that is taken. */
+  async start(address: string): Promise<void> {
+    this.#address = address;
+    const { coordinator } = this.#modules;
+    await coordinator.start({ id: this.#options.id, address }, (view) => this.#viewed(view));
+    await this.#step();
+  }
+
+  /** What the broker does. */
+  get role(): Role {
+    return this.#role;
+  }
+
+  /** Of the leadership, or newest in the log. */
+  get epoch(): number {
+    return this.#leading === undefined ? (this.#replica?.log.epoch ?? 0) : this.#epoch;
+  }
+
+  /** What it has; undefined while that is opened. */
+  get replica(): Replica | undefined {
+    return this.#replica;
+  }
+
+  /** How full its disk is. */
+  get guard(): DiskGuard | undefined {
+    return this.#guard;
+  }
+
+  /** Its slaves, while it leads. */
+  get replicas(): Replicas | undefined {
+    return this.#replicas;
+  }
+
+  /** Why it does not do what its role asks of it; undefined when it does. */
+  get trouble(): string | undefined {
+    if (this.#role === 'leading') {
+      return this.#replicas?.enough === false
+        ? 'too few replicas are in sync to acknowledge messages'
+        : undefined;
+    }
+    if (this.#role === 'following' && this.#following?.state === 'following') return undefined;
+    return this.#role === 'following'
+      ? 'the broker follows no master yet'
+      : `the broker is ${this.#role}`;
+  }
+
+  #viewed(view: GroupView): void {
+    this.#view = view;
+    this.#replicas?.decided(view.inSync);
+    void this.#step();
+  }
+
+  #tick(): void {
+    this.#replica?.trim();
+    const { clock, coordinator } = this.#modules;
+    if (this.#replicas !== undefined && clock.monotonicMs() >= coordinator.leadsUntilMs) {
+      void this.#step();
+    }
+  }
+
+  /** Takes steps until there is nothing to do. */
+  #step(): Promise<void> {
+    this.#again = true;
+    // Not at once: what a step does may ask for another.
+    this.#stepping ??= Promise.resolve()
+      .then(() => this.#takeSteps())
+      .finally(() => {
+        this.#stepping = undefined;
+      });
+    return this.#stepping;
+  }
+
+  async #takeSteps(): Promise<void> {
+    const { fatal, logger, clock } = this.#modules;
+    while (this.#again && !this.#stopped.signal.aborted) {
+      this.#again = false;
+      try {
+        await this.#takeStep();
+      } catch (error) {
+        if (this.#stopped.signal.aborted) return;
+        if (!(error instanceof TernError) || error.code !== 'UNAVAILABLE') {
+          fatal(error as Error);
+          return;
+        }
+        logger.warn({ error }, 'the broker could not take its role yet; it tries again');
+        await clock.sleep(RETRY_MS, this.#stopped.signal).catch(() => {});
+        this.#again = true;
+      }
+    }
+  }
+
+  async #takeStep(): Promise<void> {
+    const { coordinator, clock } = this.#modules;
+    const { master } = this.#view;
+    if (this.#replicas !== undefined) {
+      const leads = master?.id === this.#options.id && this.#view.epoch === this.#epoch;
+      if (leads && clock.monotonicMs() < coordinator.leadsUntilMs) {
+        if (this.#role === 'taking over') await this.#takeOver();
+        return;
+      }
+      await this.#stepDown();
+    }
+    if (this.#replica === undefined) await this.#openReplica();
+    if (this.#parting !== undefined) await this.#mend(this.#parting);
+    if (master === undefined || master.id === this.#options.id) {
+      const epoch = await coordinator.campaign(this.#replica?.log.epoch ?? 0);
+      if (epoch !== undefined) {
+        await this.#lead(epoch);
+        return;
+      }
+    }
+    this.#follow();
+  }
+
+  async #openReplica(): Promise<void> {
+    const { clock, disk, logger, openStore, fatal } = this.#modules;
+    const startMs = clock.monotonicMs();
+    const log = logger.child({ part: 'log' });
+    const replica = await Replica.open(this.#log, { clock, disk, logger: log, openStore, fatal });
+    this.#replica = replica;
+    replica.tellRecovery(log, clock.monotonicMs() - startMs);
+    this.#guard = await DiskGuard.create(this.#log.folder, {
+      disk,
+      clock,
+      log: replica.log,
+      logger: logger.child({ part: 'disk' }),
+    });
+    replica.log.observe({
+      wrote: () => this.#replicas?.wrote(),
+      advanced: () => {
+        this.#replicas?.advanced();
+        replica.stateLog.advanced();
+        this.#following?.advanced();
+        this.#leading?.advanced();
+      },
+      failed: (error) => {
+        replica.writer.abandon();
+        fatal(error);
+      },
+    });
+    replica.writer.start();
+  }
+
+  /** Begins to follow, or follows another master. */
+  #follow(): void {
+    const replica = this.#replica as Replica;
+    const { clock, random, logger, server } = this.#modules;
+    const { id, name } = this.#options;
+    if (this.#following === undefined) {
+      this.#closing = new AbortController();
+      // What is in the store was confirmed; the master tells how far the rest is.
+      replica.log.confirm(replica.opened.storePosition);
+      replica.stateLog.allArrived();
+      this.#following = new Following(
+        { brokerName: name, id, address: this.#address },
+        {
+          replica,
+          clock,
+          random,
+          logger: logger.child({ part: 'replication' }),
+          parted: (parting) => {
+            this.#parting = parting;
+            void this.#step();
+          },
+          topicChanged: this.#modules.topicChanged,
+        },
+      );
+      const corrupt = replica.opened.recovery.corrupt[0];
+      server.replace(
+        BrokerService,
+        followerService(name, { ...this.#parts(), closing: this.#closing.signal }, () =>
+          this.#refusal(),
+        ),
+        RAW_METHODS,
+      );
+      this.#moved('following');
+      if (corrupt !== undefined && this.#view.master !== undefined) {
+        // What is damaged is taken from the master again.
+        this.#parting = { common: corrupt.start, master: this.#view.master.address };
+        this.#again = true;
+        return;
+      }
+    }
+    const { master } = this.#view;
+    this.#following.master = master?.id === id ? undefined : master?.address;
+  }
+
+  #parts() {
+    const { clock, logger, identity } = this.#modules;
+    const replica = this.#replica as Replica;
+    const corruptRanges = (): number => replica.opened.recovery.corrupt.length;
+    return {
+      replica,
+      guard: this.#guard as DiskGuard,
+      clock,
+      logger,
+      identity: { ...identity, corruptRanges },
+    };
+  }
+
+  /** The log parts from the master's: takes back what the master never had, or takes the master's log whole. */
+  async #mend({ common, master }: Parting): Promise<void> {
+    const { clock, disk, logger } = this.#modules;
+    this.#parting = undefined;
+    const { log, writer } = this.#replica as Replica;
+    const cut = { end: log.next, epoch: log.epoch, storePosition: writer.position };
+    await this.#closeRole(notMaster(undefined));
+    await this.#closeReplica();
+    if (common !== undefined && common < cut.end) {
+      const aside = await cutTail(this.#log, { ...cut, position: common }, disk);
+      this.divergentBytes += cut.end - common;
+      logger.warn(
+        { from: common, to: cut.end, aside },
+        'cut what the master never had off the log, and kept it aside',
+      );
+    } else if (common === undefined) {
+      logger.info({ master }, "takes the master's log whole");
+      const identity = {
+        brokerName: this.#options.name,
+        id: this.#options.id,
+        address: this.#address,
+      };
+      const { signal } = this.#stopped;
+      await copyLog(this.#log, { master, identity }, { disk, clock, signal });
+    }
+    await this.#openReplica();
+  }
+
+  /** Bytes that were cut off the log because the master never had them. */
+  divergentBytes = 0;
+
+  async #lead(epoch: number): Promise<void> {
+    const { clock, coordinator, logger } = this.#modules;
+    const { id, acknowledge, minInSync, replicaLagMax, replicaLagBytesMax, election } =
+      this.#options;
+    await this.#closeRole(notMaster(undefined));
+    const replica = this.#replica as Replica;
+    await replica.lead(epoch);
+    this.#epoch = epoch;
+    this.#replicas = new Replicas(
+      {
+        selfId: id,
+        epoch,
+        waits: acknowledge === 'in-sync',
+        min: () => minInSync ?? Math.min(2, this.#view.members.length),
+        limits: {
+          timeMs: replicaLagMax,
+          bytes: replicaLagBytesMax,
+          shrinks: election !== 'fixed',
+        },
+      },
+      this.#view.inSync,
+      {
+        log: replica.log,
+        state: replica.state,
+        coordinator,
+        clock,
+        logger: logger.child({ part: 'replication' }),
+      },
+    );
+    this.#moved('taking over');
+    await this.#takeOver();
+  }
+
+  /** Serves everything once all in-sync members have what this broker has. */
+  async #takeOver(): Promise<void> {
+    const { clock, random, logger, registry, server, topicChanged } = this.#modules;
+    const replica = this.#replica as Replica;
+    const replicas = this.#replicas as Replicas;
+    const end = replica.log.next;
+    await replica.log.durableAt(end);
+    if (replicas.replicated < end) {
+      await clock.sleep(CHECK_MS / 10, this.#stopped.signal);
+      this.#again = true;
+      return;
+    }
+    if (this.#options.acknowledge !== 'in-sync') replica.log.confirm(Number.POSITIVE_INFINITY);
+    replicas.takenOver();
+    replica.showAll();
+    this.#leading = Leading.open(this.#options, {
+      ...this.#parts(),
+      replicas,
+      random,
+      registry,
+      topicChanged,
+    });
+    server.replace(BrokerService, this.#leading.handlers, RAW_METHODS);
+    this.#moved('leading');
+    logger.info({ epoch: this.#epoch }, 'the broker leads its group');
+  }
+
+  /** Leads no more: what it may have beyond the new master's log is found out when it follows. */
+  async #stepDown(): Promise<void> {
+    const { logger } = this.#modules;
+    logger.warn({ epoch: this.#epoch }, 'the broker leads no more');
+    await this.#closeRole(notMaster(this.#view.master?.address));
+    await this.#closeReplica();
+  }
+
+  async #closeRole(reason: TernError): Promise<void> {
+    this.#closing.abort(reason);
+    this.#following?.close();
+    this.#following = undefined;
+    const { server } = this.#modules;
+    server.replace(
+      BrokerService,
+      refusingService(() => this.#refusal()),
+      RAW_METHODS,
+    );
+    const leading = this.#leading;
+    this.#leading = undefined;
+    this.#replicas?.close(reason);
+    this.#replicas = undefined;
+    await leading?.end(reason, END_GRACE_MS);
+    await leading?.close();
+    if (this.#role !== 'opening') this.#moved('opening');
+  }
+
+  async #closeReplica(): Promise<void> {
+    this.#guard?.close();
+    const replica = this.#replica;
+    this.#replica = undefined;
+    await replica?.close();
+  }
+
+  #moved(role: Role): void {
+    this.#role = role;
+    this.#modules.roleChanged();
+  }
+
+  #refusal(): TernError {
+    if (this.#stopped.signal.aborted) return stopping();
+    const { master } = this.#view;
+    return notMaster(master?.id === this.#options.id ? undefined : master?.address);
+  }
+
+  /** Ends what clients have open, with the answers that are due. */
+  async end(reason: Error, graceMs: number): Promise<void> {
+    this.#check.cancel();
+    this.#stopped.abort(reason);
+    this.#closing.abort(reason);
+    await this.#leading?.end(reason, graceMs);
+  }
+
+  /** Takes everything apart. */
+  async close(): Promise<void> {
+    this.#check.cancel();
+    this.#stopped.abort(stopping());
+    await this.#stepping;
+    await this.#closeRole(stopping());
+    await this.#modules.coordinator.close();
+    await this.#closeReplica();
+  }
+}
+
+function notMaster(master: string | undefined): TernError {
+  return new TernError(
+    'UNAVAILABLE',
+    'NOT_MASTER',
+    master === undefined
+      ? 'this broker does not lead its group, and knows of nobody who does yet; try again'
+      : `this broker does not lead its group: the master is at ${master}`,
+    { retryAfterMs: 100, ...(master === undefined ? {} : { metadata: { master } }) },
+  );
+}
+
+function stopping(): TernError {
+  return new TernError('UNAVAILABLE', 'NOT_READY', 'the broker is stopping; try again');
+}
