@@ -7,7 +7,8 @@
 //                  +---- the lease is lost, or another leads ----------+-------------+
 //
 //   following     takes the master's log; serves reads
-//   taking over   has an epoch; waits until every in-sync member has what this broker has, then shows it
+//   taking over   has an epoch; waits until every in-sync member has what this broker has, then shows it. With fixed roles
+//                 nobody else can ever lead, so what this broker has holds at once
 //   leading       serves everything
 //
 // One step is taken at a time; what happens meanwhile is looked at when it is done.
@@ -110,7 +111,7 @@ export class Roles {
     return roles;
   }
 
-  /** Joins the group under an address, and takes the first role: resolves when that is taken. */
+  /** Joins the group under an address; resolves when it is known who leads, or that nobody does yet. */
   async start(address: string): Promise<void> {
     this.#address = address;
     const { coordinator } = this.#modules;
@@ -165,9 +166,8 @@ export class Roles {
   #tick(): void {
     this.#replica?.trim();
     const { clock, coordinator } = this.#modules;
-    if (this.#replicas !== undefined && clock.monotonicMs() >= coordinator.leadsUntilMs) {
-      void this.#step();
-    }
+    const ended = clock.monotonicMs() >= coordinator.leadsUntilMs;
+    if (this.#replicas !== undefined && (ended || this.#role === 'taking over')) void this.#step();
   }
 
   /** Takes steps until there is nothing to do. */
@@ -376,18 +376,14 @@ export class Roles {
 
   /** Serves everything once all in-sync members have what this broker has. */
   async #takeOver(): Promise<void> {
-    const { clock, random, logger, registry, server, topicChanged } = this.#modules;
+    const { random, logger, registry, server, topicChanged } = this.#modules;
     const replica = this.#replica as Replica;
     const replicas = this.#replicas as Replicas;
     const end = replica.log.next;
     await replica.log.durableAt(end);
-    if (replicas.replicated < end) {
-      await clock.sleep(CHECK_MS / 10, this.#stopped.signal);
-      this.#again = true;
-      return;
-    }
+    if (!replicas.settled(end)) return;
     if (this.#options.acknowledge !== 'in-sync') replica.log.confirm(Number.POSITIVE_INFINITY);
-    replicas.takenOver();
+    replicas.takenOver(end);
     replica.showAll();
     this.#leading = Leading.open(this.#options, {
       ...this.#parts(),

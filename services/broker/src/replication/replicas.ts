@@ -168,15 +168,25 @@ export class Replicas {
     };
   }
 
-  /** Everything that this broker began with is on all members: it is confirmed, also when there are too few. */
-  takenOver(): void {
-    if (this.#options.waits && !this.#unlimited) this.#log.confirm(this.replicated);
+  /** Does everything before a position, with which this broker began to lead, hold for the whole group? */
+  settled(end: number): boolean {
+    return this.#leadsForever || this.replicated >= end;
+  }
+
+  /** Everything before a position holds: it is confirmed, also when there are too few members now. */
+  takenOver(end: number): void {
+    if (this.#options.waits && !this.#unlimited) this.#log.confirm(end);
+  }
+
+  get #leadsForever(): boolean {
+    return this.#coordinator.leadsUntilMs === Number.POSITIVE_INFINITY;
   }
 
   /** Is there nothing that could ever hold back what this broker has made durable? */
   get #unlimited(): boolean {
-    const forever = this.#coordinator.leadsUntilMs === Number.POSITIVE_INFINITY;
-    return forever && this.#set.alone && this.#log.confirmed === Number.POSITIVE_INFINITY;
+    return (
+      this.#leadsForever && this.#set.alone && this.#log.confirmed === Number.POSITIVE_INFINITY
+    );
   }
 
   /** More of the log is in the page cache: slaves get it. */
