@@ -504,7 +504,7 @@ describe('tern log', () => {
     expect(check.records).toBe(check.messages + check.states);
 
     const dump = await run(['log', 'dump', copy, '--limit', '1']);
-    expect(JSON.parse(dump.stdout)).toMatchObject({ position: 0, state: { topicPut: {} } });
+    expect(JSON.parse(dump.stdout)).toMatchObject({ position: 0, state: { epochBegun: {} } });
     expect((await run(['log', 'dump', copy])).stdout).toContain('"body":"in the log"');
 
     const segment = openSync(join(copy, 'log', '0'.repeat(20)), 'r+');

@@ -4,6 +4,7 @@ import { create } from '@bufbuild/protobuf';
 import { Client, type ClientReadableStream, credentials } from '@grpc/grpc-js';
 import { NameServer } from '@ternmq/nameserver';
 import {
+  BrokerRole,
   BrokerState,
   NameServerService,
   type Route,
@@ -54,7 +55,7 @@ class Registered {
     this.registration = new Registration(
       {
         addresses: [`127.0.0.1:${nameServer.port}`],
-        broker: { name: 'a', id: 0, address: 'host:1', epoch: 1n },
+        broker: { name: 'a', id: 0, role: BrokerRole.MASTER, address: 'host:1', epoch: 1n },
         topics: () => topics,
         ...options,
       },
@@ -282,7 +283,7 @@ describe('a registration that is refused', () => {
     const first = new Registered();
     await first.registration.registeredOnce(5000);
     const second = new Registered({
-      broker: { name: 'a', id: 0, address: 'elsewhere:1', epoch: 1n },
+      broker: { name: 'a', id: 0, role: BrokerRole.MASTER, address: 'elsewhere:1', epoch: 1n },
     });
     await second.says('runs already at host:1');
     expect(second.registration.states()).toMatchObject([{ state: 'refused' }]);
@@ -295,7 +296,7 @@ describe('a registration that is refused', () => {
 
   test('of a stale epoch says so', async () => {
     await new Registered({
-      broker: { name: 'a', id: 0, address: 'host:1', epoch: 2n },
+      broker: { name: 'a', id: 0, role: BrokerRole.MASTER, address: 'host:1', epoch: 2n },
     }).registration.registeredOnce(5000);
     await new Registered().says('comes too late');
   });

@@ -63,11 +63,13 @@ export interface CopyStep extends ResetStep {
 export class Admin {
   readonly #calls: BrokerCalls;
   readonly #routes: Routes;
+  readonly #channels: Channels;
   readonly #clock: Clock;
 
   constructor(modules: { routes: Routes; channels: Channels; clock: Clock }) {
     this.#calls = new BrokerCalls(modules);
     this.#routes = modules.routes;
+    this.#channels = modules.channels;
     this.#clock = modules.clock;
   }
 
@@ -76,12 +78,23 @@ export class Admin {
     return this.#routes.brokers(new CallTime(this.#clock, options));
   }
 
-  /** What a broker tells of itself. Throws NO_BROKER when the name is not known. */
-  async describeBroker(name: string, options: CallOptions = {}): Promise<BrokerDescription> {
+  /**
+   * What a broker tells of itself. Throws NO_BROKER when the name is not known.
+   *
+   * @param id the member of the group. Default: the one that leads
+   */
+  async describeBroker(
+    name: string,
+    options: CallOptions & { readonly id?: number } = {},
+  ): Promise<BrokerDescription> {
     const time = new CallTime(this.#clock, options);
-    const member = (await this.#calls.members(time)).find((one) => one.name === name);
-    if (member === undefined) throw new MqError('NO_BROKER', `there is no broker ${name}`);
-    return brokerDescription(await member.channel.unary(broker.describeBroker, {}, time));
+    const { id } = options;
+    const found = (await this.#routes.brokers(time)).find(
+      (one) => one.name === name && (id === undefined ? one.master : one.id === id),
+    );
+    if (found === undefined) throw new MqError('NO_BROKER', `there is no broker ${name}`);
+    const channel = this.#channels.get(found.address);
+    return brokerDescription(await channel.unary(broker.describeBroker, {}, time));
   }
 
   /** Creates a topic on every broker group. Throws TOPIC_EXISTS, INVALID_FIELD, PARTIAL. */

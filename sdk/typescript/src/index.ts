@@ -70,6 +70,7 @@ export type {
   ProgressDescription,
   PullMemberDescription,
   QueueDescription,
+  ReplicaDescription,
   RetryBackoff,
   StoppedDescription,
   TopicDescription,

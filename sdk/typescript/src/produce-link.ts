@@ -221,6 +221,21 @@ export class ProduceLink {
     this.#down();
   }
 
+  /** The broker group is elsewhere now: what has no outcome goes there, at once. */
+  moved(): void {
+    if (this.#closed) return;
+    this.#connecting?.cancel();
+    this.#reconnect?.cancel();
+    this.#reconnect = undefined;
+    const stream = this.#stream;
+    this.#stream = undefined;
+    this.#open = false;
+    this.#clogged = false;
+    this.#backOff.reset();
+    stream?.cancel();
+    this.#connect();
+  }
+
   /** Closes the stream; frames without an outcome are dropped. */
   close(): void {
     if (this.#closed) return;

@@ -403,14 +403,18 @@ export class Producer implements AsyncDisposable {
   }
 
   /**
-   * A broker group that has moved is written to at its new address from its next connection on. What need not go to
-   * one that has left the route goes to others; the rest waits for it.
+   * A broker group that has moved, because another of its members leads, is written to at its new address at once. What
+   * need not go to one that has left the route goes to others; the rest waits for it.
    */
   #learn({ topic, queues }: Route): void {
     const named = new Set<string>();
     for (const { broker, address } of queues) {
       named.add(broker);
-      if (this.#addresses.has(broker)) this.#addresses.set(broker, address);
+      const before = this.#addresses.get(broker);
+      if (before === undefined || before === address) continue;
+      this.#addresses.set(broker, address);
+      this.#links.get(broker)?.moved();
+      this.#frameLinks.get(broker)?.moved();
     }
     for (const sender of this.#topic(topic).senders) {
       const away = !named.has(sender.broker);

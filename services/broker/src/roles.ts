@@ -19,7 +19,7 @@ import { TernError } from '@ternmq/runtime';
 import type { BrokerOptions } from './config.ts';
 import type { Coordinator, GroupView } from './coordination/coordinator.ts';
 import { DiskGuard } from './disk-guard.ts';
-import type { BrokerIdentity } from './grpc/describe-broker.ts';
+import type { BrokerIdentity, GroupStanding } from './grpc/describe-broker.ts';
 import { followerService, refusingService } from './grpc/follower-service.ts';
 import { addReplicationService } from './grpc/replicate.ts';
 import { RAW_METHODS } from './grpc/service.ts';
@@ -51,7 +51,7 @@ export interface RoleModules {
   readonly coordinator: Coordinator;
   readonly openStore: (folder: string) => StateStore;
   readonly fatal: (error: Error) => void;
-  readonly identity: Omit<BrokerIdentity, 'corruptRanges'>;
+  readonly identity: Omit<BrokerIdentity, 'corruptRanges' | 'standing'>;
   /** The role or the epoch has changed. */
   readonly roleChanged: () => void;
   /** Topics are new, have changed, or are gone. */
@@ -306,7 +306,19 @@ export class Roles {
       guard: this.#guard as DiskGuard,
       clock,
       logger,
-      identity: { ...identity, corruptRanges },
+      identity: { ...identity, corruptRanges, standing: () => this.#standing },
+    };
+  }
+
+  get #standing(): GroupStanding {
+    const leading = this.#role === 'leading';
+    const { master } = this.#view;
+    return {
+      leading,
+      epoch: this.epoch,
+      master: leading ? undefined : master?.address,
+      divergentBytes: this.divergentBytes,
+      replicas: leading ? this.#replicas : undefined,
     };
   }
 

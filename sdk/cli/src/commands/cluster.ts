@@ -28,9 +28,9 @@ export function clusterCommand(command: Command): void {
       const brokers = await client.admin.describeCluster(options);
       const rows = await Promise.all(
         brokers.map(async (broker): Promise<BrokerRow> => {
-          if (!broker.master) return broker;
           try {
-            const details = await client.admin.describeBroker(broker.name, options);
+            const { name, id } = broker;
+            const details = await client.admin.describeBroker(name, { ...options, id });
             return { ...broker, details };
           } catch (error) {
             return { ...broker, error: (error as Error).message };
@@ -54,6 +54,8 @@ function brokerTable(rows: readonly BrokerRow[]): string {
     { title: 'broker', value: ({ name }) => name },
     { title: 'id', value: ({ id }) => id },
     { title: 'role', value: ({ master }) => (master ? 'master' : 'slave') },
+    { title: 'epoch', value: ({ details }) => details?.epoch ?? '-' },
+    { title: 'in sync', value: syncText },
     { title: 'state', value: stateText },
     { title: 'address', value: ({ address }) => address },
     { title: 'cluster', value: ({ cluster }) => cluster },
@@ -70,11 +72,22 @@ function brokerTable(rows: readonly BrokerRow[]): string {
   ]);
 }
 
+/** Of a master, who is in sync; of a slave, how much it lacks, as its master knows. */
+function syncText({ master, details }: BrokerRow): string {
+  if (details === undefined || !master) return '-';
+  const lagging = details.replicas.filter(({ inSync }) => !inSync);
+  const behind = lagging.map(({ id, lagBytes }) => `, ${id} lacks ${sizeText(lagBytes)}`);
+  return `${details.inSync.join(' ')}${behind.join('')}`;
+}
+
 function stateText({ suspect, details, error }: BrokerRow): string {
   if (error !== undefined) return 'no answer';
   if (suspect) return 'suspect';
   if (details !== undefined && details.corruptRanges > 0) return 'damaged';
-  return details?.acceptingSends === false ? 'disk full' : 'ok';
+  if (details === undefined || details.acceptingSends || !details.leading) return 'ok';
+  return details.inSync.length <= 1 && details.replicas.length > 0
+    ? 'too few in sync'
+    : 'disk full';
 }
 
 function logBytes({ writtenPosition, logStartPosition }: BrokerDescription): number {

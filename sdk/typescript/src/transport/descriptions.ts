@@ -199,6 +199,31 @@ export interface BrokerDescription {
   readonly topics: number;
   readonly groups: number;
   readonly corruptRanges: number;
+  /** It leads its broker group. */
+  readonly leading: boolean;
+  /** Epoch of the newest record of its log; of a master, of its leadership. */
+  readonly epoch: number;
+  /** Members that every acknowledgement waits for; empty when it does not lead. */
+  readonly inSync: readonly number[];
+  /** Its slaves; empty when it does not lead. */
+  readonly replicas: readonly ReplicaDescription[];
+  /** Where its master is; empty when it leads, or knows of none. */
+  readonly masterAddress: string;
+  /** Bytes that were cut off its log since it was started, because the master never had them. */
+  readonly divergentBytes: number;
+}
+
+/** A slave as its master sees it. */
+export interface ReplicaDescription {
+  readonly id: number;
+  /** Its stream is open. */
+  readonly connected: boolean;
+  /** Position before which its log is durable, as far as the master knows. */
+  readonly durablePosition: number;
+  /** Bytes of the master's log that it lacks. */
+  readonly lagBytes: number;
+  /** Acknowledgements wait for it. */
+  readonly inSync: boolean;
 }
 
 /** What became of a transaction. */
@@ -370,6 +395,18 @@ export function brokerDescription(message: DescribeBrokerResponse): BrokerDescri
     topics: message.topics,
     groups: message.groups,
     corruptRanges: message.corruptRanges,
+    leading: message.leading,
+    epoch: message.epoch,
+    inSync: message.inSync,
+    replicas: message.replicas.map(({ id, connected, durablePosition, lagBytes, inSync }) => ({
+      id,
+      connected,
+      durablePosition: Number(durablePosition),
+      lagBytes: Number(lagBytes),
+      inSync,
+    })),
+    masterAddress: message.masterAddress,
+    divergentBytes: Number(message.divergentBytes),
   };
 }
 
