@@ -12,6 +12,7 @@ import {
 } from '@ternmq/runtime';
 import { type BrokerOptions, SEGMENT_BYTES_MIN } from './config.ts';
 import type { Coordinator } from './coordination/coordinator.ts';
+import { EtcdCoordinator } from './coordination/etcd-coordinator.ts';
 import { findMaster } from './coordination/find-master.ts';
 import { FixedCoordinator } from './coordination/fixed-coordinator.ts';
 import { LOG_DEFAULTS } from './log/log-options.ts';
@@ -199,7 +200,19 @@ export class Broker {
 }
 
 /** Who decides about the group. */
-function coordinatorOf(options: BrokerOptions, { clock, disk }: BrokerModules): Coordinator {
+function coordinatorOf(options: BrokerOptions, modules: BrokerModules): Coordinator {
+  const { clock, disk, logger } = modules;
+  if (options.election === 'etcd') {
+    return new EtcdCoordinator(
+      {
+        endpoints: options.etcd,
+        cluster: options.cluster,
+        group: options.name,
+        leaseMs: options.electionLease,
+      },
+      { clock, logger: logger.child({ part: 'election', broker: options.name }) },
+    );
+  }
   return new FixedCoordinator(options.data, {
     disk,
     clock,

@@ -141,9 +141,21 @@ export const BROKER_OPTIONS = defineOptions({
   },
   election: {
     kind: 'choice',
-    choices: ['fixed'],
+    choices: ['fixed', 'etcd'],
     default: 'fixed',
-    doc: 'Who leads the broker group: member 0 for ever (fixed)',
+    doc: 'Who leads the broker group: member 0 for ever (fixed), or who is elected through etcd (etcd)',
+  },
+  etcd: {
+    kind: 'addresses',
+    default: ['127.0.0.1:2379'],
+    doc: 'With --election etcd: its members, host:port, separated by commas',
+  },
+  electionLease: {
+    kind: 'duration',
+    default: 3000,
+    min: 1000,
+    max: 60_000,
+    doc: 'With --election etcd: how long a leadership outlives its master; etcd rounds it up to seconds',
   },
   acknowledge: {
     kind: 'choice',

@@ -1,0 +1,100 @@
+// A broker group as it runs in earnest: a name server, etcd, and members that are processes of their own.
+
+import { join } from 'node:path';
+import { Client } from '@ternmq/sdk';
+import { ChildBroker } from '../support/child-broker.ts';
+import type { Etcd } from '../support/etcd.ts';
+import { eventually } from '../support/eventually.ts';
+
+const NAME = 'b1';
+const IN_SYNC_MS_MAX = 60_000;
+const LEADS_MS_MAX = 30_000;
+
+/** How the group is started. */
+export interface GroupProcessesOptions {
+  readonly folder: string;
+  readonly etcd: Etcd;
+  readonly members: number;
+  /** Lease of the master, as `--election-lease` takes it. */
+  readonly lease: string;
+  readonly flush?: 'sync' | 'async';
+}
+
+/** A group of processes. */
+export class GroupProcesses implements AsyncDisposable {
+  readonly nameServer: ChildBroker;
+  readonly members: readonly ChildBroker[];
+  readonly client: Client;
+
+  private constructor(nameServer: ChildBroker, members: readonly ChildBroker[]) {
+    this.nameServer = nameServer;
+    this.members = members;
+    this.client = new Client({ nameservers: nameServer.nameserver });
+  }
+
+  /** Starts everything, and waits until all members are in sync. */
+  static async start(options: GroupProcessesOptions): Promise<GroupProcesses> {
+    const nameServer = await ChildBroker.start({
+      command: 'nameserver',
+      args: ['--broker-timeout', '3s'],
+    });
+    const members: ChildBroker[] = [];
+    for (let id = 0; id < options.members; id++) {
+      const member = await ChildBroker.start({
+        command: 'broker',
+        data: join(options.folder, `member-${id}`),
+        nameserver: nameServer.nameserver,
+        ...(options.flush === undefined ? {} : { flush: options.flush }),
+        args: [
+          ...['--name', NAME, '--id', `${id}`, '--cluster', `test-${nameServer.pid}`],
+          ...['--election', 'etcd', '--etcd', options.etcd.address],
+          ...['--election-lease', options.lease],
+        ],
+      });
+      members.push(member);
+    }
+    const group = new GroupProcesses(nameServer, members);
+    await group.inSync(members.map((_, id) => id));
+    return group;
+  }
+
+  /** The member that leads now, as the name server knows it. */
+  async leader(): Promise<number> {
+    const { admin } = this.client;
+    return eventually(
+      'a member leads',
+      async () => {
+        const brokers = await admin.describeCluster({ deadlineMs: 1000 });
+        const masters = brokers.filter(({ master, suspect }) => master && !suspect);
+        const details = await Promise.all(
+          masters.map(({ id }) => admin.describeBroker(NAME, { id, deadlineMs: 1000 })),
+        );
+        const leading = details.filter((one) => one.leading);
+        return leading.sort((a, b) => b.epoch - a.epoch)[0]?.id;
+      },
+      { withinMs: LEADS_MS_MAX, everyMs: 20 },
+    );
+  }
+
+  /** Waits until these members are in sync. */
+  async inSync(ids: readonly number[]): Promise<void> {
+    const { admin } = this.client;
+    await eventually(
+      `members ${ids.join(', ')} are in sync`,
+      async () => {
+        const { inSync } = await admin.describeBroker(NAME, {
+          id: await this.leader(),
+          deadlineMs: 1000,
+        });
+        return inSync.join() === ids.join() || undefined;
+      },
+      { withinMs: IN_SYNC_MS_MAX, everyMs: 50 },
+    );
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.client.close({ drainMs: 100 });
+    for (const member of this.members) await member[Symbol.asyncDispose]();
+    await this.nameServer[Symbol.asyncDispose]();
+  }
+}
