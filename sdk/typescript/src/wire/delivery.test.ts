@@ -131,6 +131,8 @@ describe('a delivery', () => {
     expect(new ReceivedMessage(slice, { topic: '', broker: '', attempt: 1 })).toMatchObject(place);
   });
 
+  const REFUSALS = new Set(['MALFORMED_RESPONSE', 'BODY_ENCODING_UNKNOWN', 'BODY_DAMAGED']);
+
   test('that is any bytes is read or refused with a typed error, and never for ever', () => {
     const visit = (bytes: Buffer): void => {
       for (const slice of readDelivery(bytes).records) {
@@ -150,7 +152,8 @@ describe('a delivery', () => {
           try {
             visit(bytes);
           } catch (error) {
-            expect(isMqError(error, 'MALFORMED_RESPONSE')).toBe(true);
+            // A body may also say that it is compressed when it is not.
+            expect(isMqError(error) && REFUSALS.has(error.code) ? '' : String(error)).toBe('');
           }
         }
       }),
