@@ -91,6 +91,11 @@ export class BrokerGroup implements AsyncDisposable {
     return broker;
   }
 
+  /** The role of a member; undefined when it does not run. */
+  roleOf(id: number, name = 'b1'): string | undefined {
+    return this.#brokers.get(`${name}-${id}`)?.roles.role;
+  }
+
   /** Stops a member. */
   async stop(id: number, name = 'b1'): Promise<void> {
     await this.broker(id, name).close();

@@ -23,7 +23,7 @@ const NOUNS: Readonly<Record<string, Noun>> = {
     load: async () => (await import('./commands/broker.ts')).brokerCommand,
   },
   cluster: {
-    summary: 'look at the cluster',
+    summary: 'look at the cluster, and move the leadership of its brokers',
     load: async () => (await import('./commands/cluster.ts')).clusterCommand,
   },
   topic: {

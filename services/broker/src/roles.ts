@@ -14,13 +14,23 @@
 // One step is taken at a time; what happens meanwhile is looked at when it is done.
 
 import { BrokerService } from '@ternmq/proto/gen/ternmq/broker/v1/broker_pb';
-import type { Clock, Disk, GrpcServer, Logger, Random, Registry, Timer } from '@ternmq/runtime';
-import { TernError } from '@ternmq/runtime';
+import {
+  type Clock,
+  type Disk,
+  type GrpcServer,
+  type Handlers,
+  type Logger,
+  type Random,
+  type Registry,
+  TernError,
+  type Timer,
+} from '@ternmq/runtime';
 import type { BrokerOptions } from './config.ts';
 import type { Coordinator, GroupView } from './coordination/coordinator.ts';
 import { DiskGuard } from './disk-guard.ts';
 import type { BrokerIdentity, GroupStanding } from './grpc/describe-broker.ts';
 import { followerService, refusingService } from './grpc/follower-service.ts';
+import { leadershipHandlers } from './grpc/leadership.ts';
 import { addReplicationService } from './grpc/replicate.ts';
 import { RAW_METHODS } from './grpc/service.ts';
 import { Leading } from './leading.ts';
@@ -280,8 +290,10 @@ export class Roles {
       const corrupt = replica.opened.recovery.corrupt[0];
       server.replace(
         BrokerService,
-        followerService(name, { ...this.#parts(), closing: this.#closing.signal }, () =>
-          this.#refusal(),
+        this.#withMoves(
+          followerService(name, { ...this.#parts(), closing: this.#closing.signal }, () =>
+            this.#refusal(),
+          ),
         ),
         RAW_METHODS,
       );
@@ -308,6 +320,26 @@ export class Roles {
       logger,
       identity: { ...identity, corruptRanges, standing: () => this.#standing },
     };
+  }
+
+  #withMoves(handlers: Handlers): Handlers {
+    return { ...handlers, ...leadershipHandlers(this) };
+  }
+
+  /** As MoveLeadership. */
+  async moveTo(id: number | undefined): Promise<number> {
+    const replicas = this.#replicas;
+    if (this.#role !== 'leading' || replicas === undefined) throw this.#refusal();
+    const { election } = this.#options;
+    if (election === 'fixed') await this.#modules.coordinator.resign();
+    const to = await replicas.handOver(id);
+    await this.#modules.coordinator.resign(to);
+    return to;
+  }
+
+  /** As AllowUncleanLeader. */
+  async allowUnclean(): Promise<void> {
+    await this.#modules.coordinator.allowUnclean(this.#options.id);
   }
 
   get #standing(): GroupStanding {
@@ -404,7 +436,7 @@ export class Roles {
       registry,
       topicChanged,
     });
-    server.replace(BrokerService, this.#leading.handlers, RAW_METHODS);
+    server.replace(BrokerService, this.#withMoves(this.#leading.handlers), RAW_METHODS);
     this.#moved('leading');
     logger.info({ epoch: this.#epoch }, 'the broker leads its group');
   }

@@ -2,11 +2,55 @@
 
 import { defineOptions, formatAddress } from '@ternmq/runtime';
 import type { Command } from 'commander';
-import { fields, jsonLine, outputFormat } from '../output.ts';
+import { wholeNumber } from '../arguments.ts';
+import { addClientCommand, type ClientCall } from '../client-command.ts';
+import { fields, jsonLine, outputFormat, print } from '../output.ts';
 import { ownHost } from '../service/advertised-address.ts';
 import { startBroker } from '../service/broker-part.ts';
 import { runService } from '../service/running.ts';
 import { addServiceFlags, SERVICE_OPTIONS, serviceOptions } from '../service/service-options.ts';
+import { leaderOf } from './cluster.ts';
+
+/** `tern broker drain`: a member leads no more, before it is stopped. */
+function drainCommand(command: Command): void {
+  addClientCommand(
+    command,
+    {
+      usage: 'drain <broker>',
+      summary: 'give the leadership of a member away before it is stopped, without a failed send',
+      examples: ['tern broker drain broker-a --member 0'],
+    },
+    (drain) =>
+      drain.requiredOption('--member <id>', 'The member that is to be stopped', wholeNumber(0)),
+    async ({
+      client,
+      args: [name = ''],
+      flags,
+      format,
+      options,
+    }: ClientCall<{ member: number }>) => {
+      const { member } = flags;
+      const { leading } = await client.admin.describeBroker(name, { ...options, id: member });
+      let leader: number | undefined;
+      if (leading) {
+        leader = await client.admin.moveLeadership(name, options);
+        await leaderOf(client, name, leader, options);
+      }
+      await print(
+        format === 'json'
+          ? jsonLine({
+              broker: name,
+              member,
+              moved: leading,
+              ...(leader === undefined ? {} : { leader }),
+            })
+          : leading
+            ? `member ${leader} of ${name} leads now; member ${member} may be stopped\n`
+            : `member ${member} of ${name} does not lead; it may be stopped\n`,
+      );
+    },
+  );
+}
 
 /** Completes the command. */
 export async function brokerCommand(command: Command): Promise<void> {
@@ -16,6 +60,7 @@ export async function brokerCommand(command: Command): Promise<void> {
   ]);
   const definitions = defineOptions({ ...BROKER_OPTIONS, ...SERVICE_OPTIONS });
 
+  drainCommand(command);
   addServiceFlags(command, definitions);
   command
     .addHelpText(

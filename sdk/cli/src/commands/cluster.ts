@@ -1,11 +1,14 @@
 // `tern cluster`: what is there.
 
-import type { BrokerDescription, RouteBroker } from '@ternmq/sdk';
+import { systemClock } from '@ternmq/runtime';
+import { type BrokerDescription, type Client, MqError, type RouteBroker } from '@ternmq/sdk';
 import type { Command } from 'commander';
-import { addClientCommand } from '../client-command.ts';
+import { wholeNumber } from '../arguments.ts';
+import { addClientCommand, type ClientCall } from '../client-command.ts';
+import { confirmLoss } from '../confirm.ts';
 import { PartialFailure } from '../exit-code.ts';
 import { sizeText, spanText } from '../format.ts';
-import { jsonLine, print, table } from '../output.ts';
+import { fields, jsonLine, print, table } from '../output.ts';
 
 interface BrokerRow extends RouteBroker {
   /** What it tells of itself; absent when it did not answer. */
@@ -16,6 +19,7 @@ interface BrokerRow extends RouteBroker {
 
 /** Completes the command. */
 export function clusterCommand(command: Command): void {
+  electCommand(command);
   addClientCommand(
     command,
     {
@@ -47,6 +51,81 @@ export function clusterCommand(command: Command): void {
       }
     },
   );
+}
+
+interface ElectFlags {
+  readonly to?: number;
+  readonly unclean?: number;
+  readonly yes?: boolean;
+}
+
+/** `tern cluster elect`: another member of a broker group leads. */
+function electCommand(command: Command): void {
+  addClientCommand(
+    command,
+    {
+      usage: 'elect <broker>',
+      summary: 'let another member of an elected broker group lead',
+      examples: [
+        'tern cluster elect broker-a',
+        'tern cluster elect broker-a --to 2',
+        'tern cluster elect broker-a --unclean 2   # loses what only the lost members had',
+      ],
+    },
+    (elect) =>
+      elect
+        .option('--to <id>', 'The member that is to lead [the one that has most]', wholeNumber(0))
+        .option(
+          '--unclean <id>',
+          'Where all members that were in sync are lost: let this one lead, without what only they had',
+          wholeNumber(0),
+        )
+        .option('--yes', 'Do not ask before something is lost'),
+    async ({ client, args: [name = ''], flags, format, options }: ClientCall<ElectFlags>) => {
+      const { to, unclean } = flags;
+      if (unclean !== undefined) {
+        await confirmLoss(`what only the lost members of ${name} had`, name, flags);
+        await client.admin.allowUncleanLeader(name, unclean, options);
+      }
+      const chosen =
+        unclean ??
+        (await client.admin.moveLeadership(name, {
+          ...options,
+          ...(to === undefined ? {} : { to }),
+        }));
+      const leader = await leaderOf(client, name, chosen, options);
+      await print(
+        format === 'json'
+          ? jsonLine({ broker: name, leader: leader.id, epoch: leader.epoch })
+          : fields([
+              ['broker', name],
+              ['leader', String(leader.id)],
+              ['epoch', String(leader.epoch)],
+            ]),
+      );
+    },
+  );
+}
+
+/** Waits until a member leads. */
+export async function leaderOf(
+  client: Client,
+  name: string,
+  id: number,
+  options: { readonly deadlineMs: number },
+): Promise<BrokerDescription> {
+  const LOOK_MS = 50;
+  for (const untilMs = systemClock.monotonicMs() + options.deadlineMs; ; ) {
+    const details = await client.admin.describeBroker(name, { ...options, id });
+    if (details.leading) return details;
+    if (systemClock.monotonicMs() >= untilMs) {
+      throw new MqError(
+        'DEADLINE_EXCEEDED',
+        `member ${id} of ${name} does not lead yet; look again with 'tern cluster info'`,
+      );
+    }
+    await systemClock.sleep(LOOK_MS);
+  }
 }
 
 function brokerTable(rows: readonly BrokerRow[]): string {

@@ -19,6 +19,12 @@ const TICK_MS = 100;
 const TELL_MS = 20;
 const SIGN_OF_LIFE_MS = 1000;
 
+const HAND_OVER_MS_MAX = 5000;
+const HAND_OVER_LOOK_MS = 2;
+const HANDED_OVER: Refusal = {
+  reason: 'NOT_MASTER',
+  message: 'another member of the broker group is about to lead; try again',
+};
 const TOO_FEW: Refusal = {
   reason: 'NOT_ENOUGH_REPLICAS',
   message:
@@ -73,6 +79,8 @@ export class Replicas {
   #telling: Timer | undefined;
   #change: { readonly from: readonly number[]; readonly to: readonly number[] } | undefined;
   #asking = false;
+  /** Messages are not taken: another member is about to lead. */
+  #handingOver = false;
   #closed: Error | undefined;
 
   constructor(
@@ -117,8 +125,36 @@ export class Replicas {
     return this.#set.members.length >= this.#options.min();
   }
 
+  /**
+   * Takes no more messages, and waits until a member has everything, to lead instead; returns its number. When it throws,
+   * messages are taken again. Throws FAILED_PRECONDITION (NOT_IN_SYNC), UNAVAILABLE (NOT_CAUGHT_UP).
+   */
+  async handOver(to: number | undefined): Promise<number> {
+    const able = this.#set
+      .replicas()
+      .filter(({ id, connected, inSync }) => connected && inSync && (to === undefined || id === to))
+      .sort((a, b) => b.durable - a.durable);
+    const [chosen] = able;
+    if (chosen === undefined) throw notInSync(to, this.#set.members);
+    this.#handingOver = true;
+    try {
+      const untilMs = this.#clock.monotonicMs() + HAND_OVER_MS_MAX;
+      for (;;) {
+        const end = this.#log.next;
+        const durable = this.#set.replicas().find(({ id }) => id === chosen.id)?.durable ?? 0;
+        if (durable >= end && this.#log.visible >= end) return chosen.id;
+        if (this.#clock.monotonicMs() >= untilMs) throw notCaughtUp(chosen.id);
+        await this.#clock.sleep(HAND_OVER_LOOK_MS);
+      }
+    } catch (error) {
+      this.#handingOver = false;
+      throw error;
+    }
+  }
+
   /** Why messages are not taken now; undefined when they are. */
   refusal(): Refusal | undefined {
+    if (this.#handingOver) return HANDED_OVER;
     return this.#options.waits && !this.enough ? TOO_FEW : undefined;
   }
 
@@ -267,6 +303,22 @@ export class Replicas {
     for (const feed of this.#feeds.values()) feed.close(reason);
     this.#feeds.clear();
   }
+}
+
+function notInSync(to: number | undefined, inSync: readonly number[]): TernError {
+  return new TernError(
+    'FAILED_PRECONDITION',
+    'NOT_IN_SYNC',
+    `${to === undefined ? 'no other member' : `member ${to}`} is in sync and connected (in sync: ${inSync.join(', ')}); wait until it has caught up`,
+  );
+}
+
+function notCaughtUp(id: number): TernError {
+  return new TernError(
+    'UNAVAILABLE',
+    'NOT_CAUGHT_UP',
+    `member ${id} did not get everything within ${HAND_OVER_MS_MAX / 1000} s; try again when there is less to do`,
+  );
 }
 
 function deposed(newest: number, epoch: number): TernError {

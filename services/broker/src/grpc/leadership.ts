@@ -1,0 +1,32 @@
+// Moves of the leadership that an operator asks for: MoveLeadership, AllowUncleanLeader. Served in every role.
+
+import type {
+  AllowUncleanLeaderResponse,
+  MoveLeadershipRequest,
+  MoveLeadershipResponse,
+} from '@ternmq/proto/gen/ternmq/broker/v1/broker_pb';
+import { type Handlers, unary } from '@ternmq/runtime';
+
+/** Who carries them out. */
+export interface LeadershipMoves {
+  /** Gives the leadership to a member; returns its number. */
+  moveTo(id: number | undefined): Promise<number>;
+  /** Lets this member lead although it was not in sync. */
+  allowUnclean(): Promise<void>;
+}
+
+/** The RPCs. */
+export function leadershipHandlers(moves: LeadershipMoves): Handlers {
+  return {
+    moveLeadership: unary(
+      async ({ to }: MoveLeadershipRequest): Promise<MoveLeadershipResponse> => ({
+        $typeName: 'ternmq.broker.v1.MoveLeadershipResponse',
+        to: await moves.moveTo(to),
+      }),
+    ),
+    allowUncleanLeader: unary(async (): Promise<AllowUncleanLeaderResponse> => {
+      await moves.allowUnclean();
+      return { $typeName: 'ternmq.broker.v1.AllowUncleanLeaderResponse' };
+    }),
+  };
+}
