@@ -4,7 +4,7 @@
 //   npm run bench -- [--runs N] [--seconds S] [--only NAME[,NAME]] [--record] [--check]
 //
 //   --record   keeps the result as test/bench/last.json
-//   --only     scenarios of scenarios.ts, and `consuming`: ways to consume beside reading
+//   --only     scenarios of scenarios.ts, `consuming`: ways to consume beside reading, and `replication`: what a slave costs
 //   --check    compares with test/bench/last.json, each as a ratio to a calibration loop of its own session; fails when
 //              something is slower by more than a third
 
@@ -15,6 +15,7 @@ import { TempDir } from '../support/temp-dir.ts';
 import { type Calibration, calibrate } from './calibration.ts';
 import { measureConsuming, type WayResult } from './consuming.ts';
 import { hasRedis, redisRate } from './redis.ts';
+import { measureReplication, type ReplicationResult } from './replication.ts';
 import { type RunResult, runOnce } from './run.ts';
 import { SCENARIOS, type Scenario } from './scenarios.ts';
 import { type Spread, showSpread, spreadOf } from './statistics.ts';
@@ -48,6 +49,7 @@ interface BenchResult {
   readonly calibration: Calibration;
   readonly scenarios: Record<string, ScenarioResult>;
   readonly consuming?: Record<string, WayResult>;
+  readonly replication?: Record<string, ReplicationResult>;
 }
 
 async function measure(scenario: Scenario, withRedis: boolean): Promise<ScenarioResult> {
@@ -110,10 +112,12 @@ function slower(now: BenchResult, last: BenchResult): string[] {
 
 const CONSUMING = 'consuming';
 const wanted = values.only?.split(',');
+const REPLICATION = 'replication';
 const withConsuming = wanted?.includes(CONSUMING) ?? true;
+const withReplication = wanted?.includes(REPLICATION) ?? true;
 const chosen = SCENARIOS.filter(({ name }) => wanted === undefined || wanted.includes(name));
-if (chosen.length === 0 && !withConsuming) {
-  const names = [...SCENARIOS.map(({ name }) => name), CONSUMING];
+if (chosen.length === 0 && !withConsuming && !withReplication) {
+  const names = [...SCENARIOS.map(({ name }) => name), CONSUMING, REPLICATION];
   console.error(`there is no scenario ${values.only}; there are ${names.join(', ')}`);
   process.exit(2);
 }
@@ -138,12 +142,21 @@ for (const [way, { messagesPerSecond, share }] of Object.entries(consuming ?? {}
     `${way}: ${showSpread(messagesPerSecond)} messages gone through/s, ${showSpread(share)} of reading`,
   );
 }
+const replication = withReplication
+  ? await measureReplication(Number(values.runs), Number(values.seconds))
+  : undefined;
+for (const [way, { messagesPerSecond, share, lagP99Ms }] of Object.entries(replication ?? {})) {
+  console.log(
+    `${way}: ${showSpread(messagesPerSecond)} messages/s, ${showSpread(share)} of none; at half of that the slave is ${showSpread(lagP99Ms)} ms behind (p99)`,
+  );
+}
 const result: BenchResult = {
   date: new Date().toISOString(),
   node: process.version,
   calibration,
   scenarios,
   ...(consuming === undefined ? {} : { consuming }),
+  ...(replication === undefined ? {} : { replication }),
 };
 console.log(JSON.stringify(result));
 if (values.check) {

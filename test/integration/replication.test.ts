@@ -1,4 +1,6 @@
+import { BrokerService } from '@ternmq/proto/gen/ternmq/broker/v1/broker_pb';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { BrokerClient } from '../support/broker-client.ts';
 import { eventually } from '../support/eventually.ts';
 import { BrokerGroup } from '../support/group.ts';
 
@@ -90,6 +92,44 @@ describe('a slave with fixed roles', () => {
     await group.start(1);
     await sent;
     await sameLogs([0, 1]);
+  });
+
+  test('that is lost is waited for until an operator takes it out of the set', async () => {
+    await group.start(0);
+    await group.start(1);
+    await group.ready();
+    await group.inSync([0, 1]);
+    const client = group.client();
+    await using producer = client.producer({ deadlineMs: 20_000 });
+    await producer.send('orders', { body: 'before' });
+    await expect(client.admin.removeReplica('b1', 1)).rejects.toMatchObject({
+      code: 'REPLICA_CONNECTED',
+    });
+    await group.stop(1);
+    const waiting = producer.send('orders', { body: 'waits' });
+    expect(await client.admin.removeReplica('b1', 1)).toEqual([0]);
+    expect(await waiting).toMatchObject({ broker: 'b1' });
+    await group.start(1);
+    await group.inSync([0, 1]);
+  });
+
+  test('serves reads when its master is gone, as far as they were confirmed', async () => {
+    await group.start(0);
+    await group.start(1);
+    await group.ready();
+    await group.inSync([0, 1]);
+    const client = group.client();
+    await client.admin.createTopic('orders', { queues: 1 });
+    await using producer = client.producer();
+    for (let i = 0; i < 10; i++) await producer.send('orders', { body: `order ${i}` });
+    await sameLogs([0, 1]);
+    await group.stop(0);
+    const slave = new BrokerClient(group.broker(1).address);
+    const { queues } = await slave.call(BrokerService.method.describeTopic, { name: 'orders' });
+    expect(queues[0]?.endOffset).toBe(10n);
+    const refused = slave.call(BrokerService.method.createTopic, { name: 'other' });
+    await expect(refused).rejects.toThrow(/does not lead its group/);
+    slave[Symbol.dispose]();
   });
 
   test('takes what it missed from the disk, over many segments, also when it was wiped', async () => {

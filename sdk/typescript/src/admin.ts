@@ -1,6 +1,7 @@
 // What operators do: topics, groups, progress, single messages, brokers. Every call goes to all broker groups that it
 // concerns; what only some of them have done is told as PARTIAL.
 
+import { BrokerAdmin } from './broker-admin.ts';
 import { BrokerCalls, type Member } from './broker-calls.ts';
 import { type CallOptions, CallTime } from './call-time.ts';
 import type { Clock } from './clock.ts';
@@ -17,13 +18,10 @@ import { FOUND_MAX, findOn, type MessageQuery } from './message-query.ts';
 import type { ReceivedMessage } from './received-message.ts';
 import { type ResetStep, type ResetTarget, resetSteps } from './reset.ts';
 import type { Routes } from './routes.ts';
-import type { Channel } from './transport/channel.ts';
 import type { Channels } from './transport/channels.ts';
 import type { DeadLetter } from './transport/dead-letters.ts';
 import {
   type BroadcastMemberDescription,
-  type BrokerDescription,
-  brokerDescription,
   type ConsumerDescription,
   consumerOf,
   type GroupDescription,
@@ -47,7 +45,6 @@ import {
   transactionState,
 } from './transport/descriptions.ts';
 import { broker } from './transport/methods.ts';
-import type { RouteBroker } from './transport/route.ts';
 import { receivedOf } from './transport/stored-message.ts';
 import { targetOf } from './transport/subscription-opening.ts';
 import { type MessageTrace, traceOn } from './transport/trace.ts';
@@ -61,72 +58,14 @@ export interface CopyStep extends ResetStep {
 }
 
 /** Operators' calls; made by `Client.admin`. */
-export class Admin {
+export class Admin extends BrokerAdmin {
   readonly #calls: BrokerCalls;
-  readonly #routes: Routes;
-  readonly #channels: Channels;
   readonly #clock: Clock;
 
   constructor(modules: { routes: Routes; channels: Channels; clock: Clock }) {
+    super(modules);
     this.#calls = new BrokerCalls(modules);
-    this.#routes = modules.routes;
-    this.#channels = modules.channels;
     this.#clock = modules.clock;
-  }
-
-  /** All brokers that the name server knows. Throws NAMESERVER_UNREACHABLE. */
-  async describeCluster(options: CallOptions = {}): Promise<RouteBroker[]> {
-    return this.#routes.brokers(new CallTime(this.#clock, options));
-  }
-
-  /**
-   * What a broker tells of itself. Throws NO_BROKER when the name is not known.
-   *
-   * @param id the member of the group. Default: the one that leads
-   */
-  async describeBroker(
-    name: string,
-    options: CallOptions & { readonly id?: number } = {},
-  ): Promise<BrokerDescription> {
-    const time = new CallTime(this.#clock, options);
-    const channel = await this.#memberOf(name, options.id, time);
-    return brokerDescription(await channel.unary(broker.describeBroker, {}, time));
-  }
-
-  /**
-   * Gives the leadership of a broker group to another member: a planned move, without a failed send. Returns who may take
-   * it. Throws NO_BROKER, FIXED_ROLES, NOT_IN_SYNC, NOT_CAUGHT_UP.
-   *
-   * @param options.to the member that is to lead. Default: the one that has most of the log
-   */
-  async moveLeadership(
-    name: string,
-    options: CallOptions & { readonly to?: number } = {},
-  ): Promise<number> {
-    const time = new CallTime(this.#clock, options);
-    const channel = await this.#memberOf(name, undefined, time);
-    const request = options.to === undefined ? {} : { to: options.to };
-    return (await channel.unary(broker.moveLeadership, request, time)).to;
-  }
-
-  /**
-   * Lets a member lead a group that has no master, although it was not in sync: what only the lost ones had is lost. Throws
-   * NO_BROKER, FIXED_ROLES, GROUP_HAS_MASTER.
-   */
-  async allowUncleanLeader(name: string, id: number, options: CallOptions = {}): Promise<void> {
-    const time = new CallTime(this.#clock, options);
-    const channel = await this.#memberOf(name, id, time);
-    await channel.unary(broker.allowUncleanLeader, {}, time);
-  }
-
-  /** The way to a member of a group; to its master when no number is given. */
-  async #memberOf(name: string, id: number | undefined, time: CallTime): Promise<Channel> {
-    const found = (await this.#routes.brokers(time)).find(
-      (one) => one.name === name && (id === undefined ? one.master : one.id === id),
-    );
-    if (found !== undefined) return this.#channels.get(found.address);
-    const who = id === undefined ? 'master of the group' : `member ${id} of the group`;
-    throw new MqError('NO_BROKER', `no name server knows a ${who} ${name}`);
   }
 
   /** Creates a topic on every broker group. Throws TOPIC_EXISTS, INVALID_FIELD, PARTIAL. */

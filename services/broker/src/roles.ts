@@ -337,6 +337,13 @@ export class Roles {
     return to;
   }
 
+  /** As RemoveReplica. */
+  removeReplica(id: number): Promise<readonly number[]> {
+    const replicas = this.#replicas;
+    if (this.#role !== 'leading' || replicas === undefined) throw this.#refusal();
+    return replicas.remove(id);
+  }
+
   /** As AllowUncleanLeader. */
   async allowUnclean(): Promise<void> {
     await this.#modules.coordinator.allowUnclean(this.#options.id);

@@ -20,6 +20,7 @@ interface BrokerRow extends RouteBroker {
 /** Completes the command. */
 export function clusterCommand(command: Command): void {
   electCommand(command);
+  forgetCommand(command);
   addClientCommand(
     command,
     {
@@ -101,6 +102,36 @@ function electCommand(command: Command): void {
               ['broker', name],
               ['leader', String(leader.id)],
               ['epoch', String(leader.epoch)],
+            ]),
+      );
+    },
+  );
+}
+
+/** `tern cluster forget`: sends wait for a slave no more. */
+function forgetCommand(command: Command): void {
+  addClientCommand(
+    command,
+    {
+      usage: 'forget <broker>',
+      summary: 'let sends wait no more for a slave that is stopped; it comes back by itself',
+      examples: ['tern cluster forget broker-a --member 1'],
+    },
+    (forget) => forget.requiredOption('--member <id>', 'The slave that is stopped', wholeNumber(0)),
+    async ({
+      client,
+      args: [name = ''],
+      flags,
+      format,
+      options,
+    }: ClientCall<{ member: number }>) => {
+      const inSync = await client.admin.removeReplica(name, flags.member, options);
+      await print(
+        format === 'json'
+          ? jsonLine({ broker: name, inSync })
+          : fields([
+              ['broker', name],
+              ['in sync', inSync.join(' ')],
             ]),
       );
     },

@@ -1,9 +1,11 @@
-// Moves of the leadership that an operator asks for: MoveLeadership, AllowUncleanLeader. Served in every role.
+// What an operator decides about a broker group: MoveLeadership, AllowUncleanLeader, RemoveReplica. Served in every role.
 
 import type {
   AllowUncleanLeaderResponse,
   MoveLeadershipRequest,
   MoveLeadershipResponse,
+  RemoveReplicaRequest,
+  RemoveReplicaResponse,
 } from '@ternmq/proto/gen/ternmq/broker/v1/broker_pb';
 import { type Handlers, unary } from '@ternmq/runtime';
 
@@ -13,6 +15,8 @@ export interface LeadershipMoves {
   moveTo(id: number | undefined): Promise<number>;
   /** Lets this member lead although it was not in sync. */
   allowUnclean(): Promise<void>;
+  /** Takes a slave out of the in-sync set; returns the set. */
+  removeReplica(id: number): Promise<readonly number[]>;
 }
 
 /** The RPCs. */
@@ -22,6 +26,12 @@ export function leadershipHandlers(moves: LeadershipMoves): Handlers {
       async ({ to }: MoveLeadershipRequest): Promise<MoveLeadershipResponse> => ({
         $typeName: 'ternmq.broker.v1.MoveLeadershipResponse',
         to: await moves.moveTo(to),
+      }),
+    ),
+    removeReplica: unary(
+      async ({ id }: RemoveReplicaRequest): Promise<RemoveReplicaResponse> => ({
+        $typeName: 'ternmq.broker.v1.RemoveReplicaResponse',
+        inSync: [...(await moves.removeReplica(id))],
       }),
     ),
     allowUncleanLeader: unary(async (): Promise<AllowUncleanLeaderResponse> => {

@@ -152,6 +152,36 @@ export class Replicas {
     }
   }
 
+  /** Takes a slave that is gone out of the set. Throws FAILED_PRECONDITION (REPLICA_CONNECTED), NOT_FOUND (NOT_IN_SYNC). */
+  async remove(id: number): Promise<readonly number[]> {
+    const from = this.#set.members;
+    if (!from.includes(id) || id === this.#options.selfId) {
+      throw new TernError(
+        'NOT_FOUND',
+        'NOT_IN_SYNC',
+        `member ${id} is no slave that is in sync; these are: ${from.join(', ')}`,
+      );
+    }
+    if (this.#feeds.has(id)) {
+      throw new TernError(
+        'FAILED_PRECONDITION',
+        'REPLICA_CONNECTED',
+        `member ${id} is connected and would come back at once; stop it first`,
+      );
+    }
+    const to = from.filter((one) => one !== id);
+    this.#set.asked(to);
+    try {
+      await this.#coordinator.setInSync(this.#options.epoch, from, to);
+    } catch (error) {
+      this.#set.decided(from, this.#clock.monotonicMs());
+      throw error;
+    }
+    this.decided(to);
+    this.#logger.warn({ inSync: to, before: from }, 'a slave was taken out of the in-sync set');
+    return to;
+  }
+
   /** Why messages are not taken now; undefined when they are. */
   refusal(): Refusal | undefined {
     if (this.#handingOver) return HANDED_OVER;
