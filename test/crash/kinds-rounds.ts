@@ -1,6 +1,7 @@
 // The frame of the crash tests for delayed messages, transactions and ordered messages: a broker that works on all of
 // them is killed again and again; then what waits is waited for, everything is read, and each kind's history judged.
 
+import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
@@ -28,6 +29,8 @@ import { TransactionChecker, type TransactionEvent } from '../support/transactio
 const QUEUES = 4;
 const LEASE_MS = 2000;
 const DRAIN_MS_MAX = 60_000;
+/** After one kill of so many the derived state is gone, too, and built again from the log. */
+const STATE_LOST_ONE_IN = 3;
 const PAGE_SIZE = 1000;
 
 const TOPIC_KINDS: Readonly<Record<Kind, TopicKind>> = {
@@ -53,9 +56,10 @@ export interface KindsRounds {
 /** Runs the rounds and expects that the history of each kind is healthy; gives what they were made of, by kind. */
 export async function crashKinds(options: KindsRounds): Promise<Record<Kind, Report<string>>> {
   await using folder = await TempDir.create('crash-kinds');
+  const data = join(folder.path, 'data');
   await using broker = await ChildBroker.start({
     command: 'start',
-    data: join(folder.path, 'data'),
+    data,
     flush: options.flush,
     args: [
       ...['--auto-create-topics', 'false'],
@@ -91,6 +95,7 @@ export async function crashKinds(options: KindsRounds): Promise<Record<Kind, Rep
   });
 
   const random = seededRandom(options.seed);
+  const restartMs: number[] = [];
   const timeline: string[] = [];
   const note = (what: string) => timeline.push(`${new Date().toISOString()} ${what}`);
   for (let round = 0; round < options.rounds; round++) {
@@ -100,7 +105,12 @@ export async function crashKinds(options: KindsRounds): Promise<Record<Kind, Rep
     consumers.expectRunning();
     note(`kill ${round + 1} of ${options.rounds}`);
     await broker.kill();
-    note(`back after ${Math.round(await broker.restart())} ms`);
+    if (round % STATE_LOST_ONE_IN === STATE_LOST_ONE_IN - 1) {
+      rmSync(join(data, 'state'), { recursive: true });
+      note('the derived state is deleted');
+    }
+    restartMs.push(Math.round(await broker.restart()));
+    note(`back after ${restartMs.at(-1)} ms`);
   }
   await senders.finish();
   note('nothing more is sent');
@@ -135,8 +145,10 @@ export async function crashKinds(options: KindsRounds): Promise<Record<Kind, Rep
     transactions: { ...transactions.check(), timeline },
     ordered: { ...ordered.check(), timeline },
   };
-  for (const kind of KINDS)
-    console.log(`${kind}: ${formatReport({ ...reports[kind], timeline: [] })}`);
+  const formatted = KINDS.map(
+    (kind) => `${kind}: ${formatReport({ ...reports[kind], timeline: [] })}`,
+  );
+  console.log([...formatted, `restarts in ${restartMs.join(', ')} ms`].join('\n'));
   for (const kind of KINDS) {
     expect(faultsFound(reports[kind]), `${kind}: ${formatReport(reports[kind])}`).toEqual([]);
   }
