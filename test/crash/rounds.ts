@@ -7,14 +7,17 @@ import { BrokerService } from '@ternmq/proto/gen/ternmq/broker/v1/broker_pb';
 import { seededRandom } from '@ternmq/runtime';
 import { expect } from 'vitest';
 import { BrokerClient } from '../support/broker-client.ts';
-import { Checker, faultsFound, formatReport, type Report } from '../support/checker.ts';
+import { Checker } from '../support/checker.ts';
 import { ChildBroker } from '../support/child-broker.ts';
 import { eventually } from '../support/eventually.ts';
 import { fullScan } from '../support/full-scan.ts';
-import { type LedgerEvent, readLedger } from '../support/ledger-event.ts';
+import type { FaultKind } from '../support/ledger.ts';
+import { type LedgerEvent, LedgerWriter, readLedger } from '../support/ledger-event.ts';
 import { LoadProcess } from '../support/load-process.ts';
+import { digestOf, nameIn } from '../support/message-body.ts';
+import { faultsFound, formatReport, type Report } from '../support/report.ts';
+import { SettlingReader } from '../support/settling-reader.ts';
 import { TempDir } from '../support/temp-dir.ts';
-import { SettlingReader } from './settling-reader.ts';
 
 const TOPIC = 'crash';
 const QUEUES = 4;
@@ -46,7 +49,7 @@ export interface CrashRounds {
 
 /** What the rounds showed. */
 export interface CrashResult {
-  readonly report: Report;
+  readonly report: Report<FaultKind>;
   /** Milliseconds from each start of the process until clients could send. */
   readonly restartMs: readonly number[];
 }
@@ -85,7 +88,20 @@ export async function crashRounds(options: CrashRounds): Promise<CrashResult> {
     ...STREAM,
   });
 
-  await using unary = new SettlingReader(client, { ...UNARY, topic: TOPIC, ledger: unaryLedger });
+  const { group: unaryGroup, reader } = UNARY;
+  const settling = new LedgerWriter(unaryLedger);
+  await using unary = new SettlingReader(client, {
+    group: unaryGroup,
+    topic: TOPIC,
+    received: ({ message, queueId: queue, offset }) => {
+      const body = message?.body ?? new Uint8Array();
+      const place = { queue, offset: Number(offset) };
+      const digest = digestOf(body);
+      settling.write({ kind: 'received', reader, ...nameIn(body), ...place, digest });
+      return true;
+    },
+    settled: (queue, offset) => settling.write({ kind: 'settled', reader, queue, offset }),
+  });
 
   const checker = new Checker({ producers: PRODUCERS, readers: 1 + GROUPS.length });
   const random = seededRandom(options.seed);
@@ -117,6 +133,7 @@ export async function crashRounds(options: CrashRounds): Promise<CrashResult> {
   }
   await group.finish();
   await unary.finish();
+  settling.close();
   seen.push(...(await progressOf(client)));
 
   for (const ledger of ledgers) checker.apply(readLedger(ledger));

@@ -10,12 +10,13 @@ import {
 } from '@ternmq/proto/gen/ternmq/nameserver/v1/nameserver_pb';
 import { expect, test } from 'vitest';
 import { BrokerClient } from '../support/broker-client.ts';
-import { Checker, faultsFound, formatReport } from '../support/checker.ts';
+import { Checker } from '../support/checker.ts';
 import { ChildBroker } from '../support/child-broker.ts';
 import { fullScan } from '../support/full-scan.ts';
 import { readLedger } from '../support/ledger-event.ts';
 import { LoadProcess } from '../support/load-process.ts';
 import { MountedDisk, whyNoLoopDisk } from '../support/mounted-disk.ts';
+import { faultsFound, formatReport } from '../support/report.ts';
 import { skipWhen } from '../support/skip.ts';
 import { SlowDevice, whyNoSlowDevice } from '../support/slow-device.ts';
 import { TempDir } from '../support/temp-dir.ts';

@@ -2,9 +2,10 @@ import { appendFileSync } from 'node:fs';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { Checker, faultsFound, formatReport } from './checker.ts';
+import { Checker } from './checker.ts';
 import type { FaultKind } from './ledger.ts';
 import { type LedgerEvent, LedgerWriter, readLedger } from './ledger-event.ts';
+import { faultsFound, formatReport } from './report.ts';
 import { TempDir } from './temp-dir.ts';
 
 const PRODUCERS = 3;

@@ -4,37 +4,22 @@
 import { Bits } from './bits.ts';
 import { type FaultKind, Ledger } from './ledger.ts';
 import type { LedgerEvent } from './ledger-event.ts';
-
-const EXAMPLES_MAX = 20;
-
-/** All faults of one kind. */
-export interface Finding {
-  count: number;
-  /** The first 20. */
-  readonly first: string[];
-}
-
-/** What a check found. */
-export interface Report {
-  readonly faults: Readonly<Record<FaultKind, Finding>>;
-  readonly counts: Ledger['counts'];
-  readonly timeline: readonly string[];
-}
+import { Findings, type Report } from './report.ts';
 
 /** Collects events and judges them. */
 export class Checker {
   readonly ledger: Ledger;
-  readonly #faults: Record<FaultKind, Finding> = {
-    lost: { count: 0, first: [] },
-    duplicated: { count: 0, first: [] },
-    redelivered: { count: 0, first: [] },
-    reordered: { count: 0, first: [] },
-    unexpected: { count: 0, first: [] },
-    altered: { count: 0, first: [] },
-    moved: { count: 0, first: [] },
-    gap: { count: 0, first: [] },
-    progressAhead: { count: 0, first: [] },
-  };
+  readonly #faults = new Findings<FaultKind>([
+    'lost',
+    'duplicated',
+    'redelivered',
+    'reordered',
+    'unexpected',
+    'altered',
+    'moved',
+    'gap',
+    'progressAhead',
+  ]);
 
   /**
    * @param options.producers how many producers there are
@@ -42,7 +27,7 @@ export class Checker {
    *   groups, and each must get every message
    */
   constructor(options: { producers: number; readers: number }) {
-    this.ledger = new Ledger({ ...options, onFault: (kind, what) => this.#fault(kind, what) });
+    this.ledger = new Ledger({ ...options, onFault: (kind, what) => this.#faults.add(kind, what) });
   }
 
   apply(events: Iterable<LedgerEvent>): void {
@@ -50,18 +35,16 @@ export class Checker {
   }
 
   /** Judges the whole history. To be called once, when readers have read everything. */
-  check(): Report {
+  check(): Report<FaultKind> {
     const seenSomewhere = this.#checkSeen();
     this.#checkAcked(seenSomewhere);
     this.#checkReaders();
     this.#checkProgress();
-    return { faults: this.#faults, counts: this.ledger.counts, timeline: this.ledger.timeline };
-  }
-
-  #fault(kind: FaultKind, what: string): void {
-    const finding = this.#faults[kind];
-    finding.count++;
-    if (finding.first.length < EXAMPLES_MAX) finding.first.push(what);
+    return {
+      faults: this.#faults.byKind,
+      counts: this.ledger.counts,
+      timeline: this.ledger.timeline,
+    };
   }
 
   /** What readers saw: each message once, in its key's order, and none that was refused. */
@@ -75,11 +58,12 @@ export class Checker {
         if (number < 0) continue;
         const what = `${ledger.nameOf(number)} at queue ${queue} offset ${offset}`;
         if (seen.has(number)) {
-          this.#fault('duplicated', what);
+          this.#faults.add('duplicated', what);
           continue;
         }
         seen.add(number);
-        if (ledger.failed.has(number)) this.#fault('unexpected', `${what}, refused and yet stored`);
+        if (ledger.failed.has(number))
+          this.#faults.add('unexpected', `${what}, refused and yet stored`);
         const key = ledger.keyOf(number);
         if (key === 0) continue;
         // Numbers of one producer rise with its ids.
@@ -87,7 +71,7 @@ export class Checker {
         const last = lastOfKey.get(keyName);
         if (last !== undefined && (last.queue !== queue || last.number > number)) {
           const behind = `${ledger.nameOf(last.number)} at queue ${last.queue}`;
-          this.#fault('reordered', `${what}, behind ${behind}, ordering key ${key}`);
+          this.#faults.add('reordered', `${what}, behind ${behind}, ordering key ${key}`);
         } else lastOfKey.set(keyName, { number, queue });
       }
     }
@@ -103,12 +87,13 @@ export class Checker {
         const number = record.acked.get(offset) - 1;
         if (number < 0) continue;
         const what = `${ledger.nameOf(number)}, acknowledged at queue ${queue} offset ${offset}`;
-        if (acked.has(number)) this.#fault('duplicated', `${what} and elsewhere before`);
+        if (acked.has(number)) this.#faults.add('duplicated', `${what} and elsewhere before`);
         acked.add(number);
         const found = record.seen.get(offset) - 1;
         if (found === number || offset < (record.range?.begin ?? 0)) continue;
-        if (seen.has(number)) this.#fault('moved', what);
-        else this.#fault('lost', found < 0 ? what : `${what}, where ${ledger.nameOf(found)} is`);
+        if (seen.has(number)) this.#faults.add('moved', what);
+        else
+          this.#faults.add('lost', found < 0 ? what : `${what}, where ${ledger.nameOf(found)} is`);
       }
     }
   }
@@ -121,11 +106,11 @@ export class Checker {
       for (let offset = first; offset < end; offset++) {
         const place = `queue ${queue} offset ${offset}`;
         if (record.received.every((received) => !received.has(offset))) {
-          this.#fault('gap', place);
+          this.#faults.add('gap', place);
           continue;
         }
         for (const [reader, received] of record.received.entries()) {
-          if (!received.has(offset)) this.#fault('lost', `${place}, for reader ${reader}`);
+          if (!received.has(offset)) this.#faults.add('lost', `${place}, for reader ${reader}`);
         }
       }
     }
@@ -140,34 +125,11 @@ export class Checker {
         if (!record.received[reader]?.has(offset)) missing.push(offset);
       }
       for (const offset of missing.slice(waiting)) {
-        this.#fault(
+        this.#faults.add(
           'progressAhead',
           `queue ${queue} offset ${offset}, reader ${reader} at ${floor}`,
         );
       }
     }
   }
-}
-
-/** Which kinds of faults were found. */
-export function faultsFound(report: Report): FaultKind[] {
-  return Object.entries(report.faults)
-    .filter(([, finding]) => finding.count > 0)
-    .map(([kind]) => kind as FaultKind);
-}
-
-/** The report for people; says "no faults" when there are none. */
-export function formatReport(report: Report): string {
-  const faults = Object.entries(report.faults)
-    .filter(([, finding]) => finding.count > 0)
-    .map(([kind, finding]) => {
-      const more = finding.count > finding.first.length ? ['…'] : [];
-      return [`${kind}: ${finding.count}`, ...finding.first, ...more].join('\n  ');
-    });
-  const counts = Object.entries(report.counts).map(([kind, count]) => `${count} ${kind}`);
-  return [
-    faults.length === 0 ? 'no faults' : faults.join('\n'),
-    counts.join(', '),
-    ...report.timeline,
-  ].join('\n');
 }

@@ -1,4 +1,4 @@
-// Starts `load.ts` as a process of its own, so that what it knows outlives the broker.
+// Starts `load.ts` and `kinds-load.ts` as processes of their own, so that what they know outlives the broker.
 
 import { join } from 'node:path';
 import { ROOT } from './child-broker.ts';
@@ -38,24 +38,47 @@ export type LoadOptions = {
     }
 );
 
+/** What a load process does with delayed messages, transactions and ordered messages until it is told to finish. */
+export interface KindsOptions {
+  /** Sends, or consumes and answers for transactions. */
+  readonly role: 'send' | 'consume';
+  /** `host:port` of the name server. */
+  readonly nameserver: string;
+  /** `host:port` of the broker. */
+  readonly broker: string;
+  /** Folder that its ledgers go to. */
+  readonly folder: string;
+  readonly seed: number;
+  /** Longest delay of a message, in milliseconds. */
+  readonly delayMsMax: number;
+}
+
 /** A process that sends or consumes. */
 export class LoadProcess implements AsyncDisposable {
   readonly #child: Child;
   readonly #role: string;
 
-  private constructor(options: LoadOptions) {
+  private constructor(script: string, options: { readonly role: string }) {
     this.#role = options.role;
-    const script = join(ROOT, 'test', 'support', 'load.ts');
     this.#child = new Child(process.execPath, [
       '--conditions=source',
-      script,
+      join(ROOT, 'test', 'support', script),
       JSON.stringify(options),
     ]);
   }
 
   /** Starts the process and waits until the first message has passed. */
-  static async start(options: LoadOptions): Promise<LoadProcess> {
-    const load = new LoadProcess(options);
+  static start(options: LoadOptions): Promise<LoadProcess> {
+    return LoadProcess.#start('load.ts', options);
+  }
+
+  /** Starts the process and waits until the first message of each kind has passed. */
+  static startKinds(options: KindsOptions): Promise<LoadProcess> {
+    return LoadProcess.#start('kinds-load.ts', options);
+  }
+
+  static async #start(script: string, options: { readonly role: string }): Promise<LoadProcess> {
+    const load = new LoadProcess(script, options);
     try {
       await eventually(
         `the ${options.role} process runs`,
@@ -68,6 +91,11 @@ export class LoadProcess implements AsyncDisposable {
       await load[Symbol.asyncDispose]();
       throw error;
     }
+  }
+
+  /** The end of what it wrote to its standard error, for messages of failures. */
+  get stderr(): string {
+    return this.#child.stderr;
   }
 
   /** Throws when the process has ended before it was told to. */
