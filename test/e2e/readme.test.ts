@@ -2,7 +2,7 @@
 // on other ports.
 
 import { spawnSync } from 'node:child_process';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { ChildBroker, ROOT, ternCommand } from '../support/child-broker.ts';
@@ -24,19 +24,30 @@ const PROGRAMS = blocksOf('README.md', 'ts');
 let folder: TempDir;
 let server: ChildBroker;
 
+/** A folder with an `npx` that is the clone's command, and the process itself: what is sent to it in the background arrives. */
+function binaries(): string {
+  const path = join(folder.path, 'bin');
+  const file = join(path, 'npx');
+  if (!existsSync(file)) {
+    mkdirSync(path);
+    const [command, args] = ternCommand();
+    const tern = [command, ...args].map((word) => `'${word}'`).join(' ');
+    writeFileSync(file, `#!/bin/sh\nshift\nexec ${tern} "$@"\n`, { mode: 0o755 });
+  }
+  return path;
+}
+
 /** Runs a block in the test's folder, with the clone's command as `npx tern`. Throws when a command fails. */
-async function run(id: string): Promise<string> {
+async function run(id: string, on: ChildBroker = server): Promise<string> {
   const block = BLOCKS.get(id);
   if (block === undefined) throw new Error(`the README has no block ${id}`);
-  const [command, args] = ternCommand();
-  const tern = [command, ...args].map((word) => `'${word}'`).join(' ');
   const commands = block
-    .replaceAll('127.0.0.1:10911', server.address)
-    .replaceAll('127.0.0.1:5557', new URL(server.page('/')).host);
-  const script = `set -euo pipefail\nnpx() { shift; ${tern} "$@"; }\n${commands}`;
+    .replaceAll('127.0.0.1:10911', on.address)
+    .replaceAll('127.0.0.1:5557', new URL(on.page('/')).host);
+  const script = `set -euo pipefail\n${commands}`;
   await using shell = new Child('bash', ['-c', script], {
     cwd: folder.path,
-    env: { TERN_NAMESERVER: server.nameserver },
+    env: { TERN_NAMESERVER: on.nameserver, PATH: `${binaries()}:${process.env.PATH}` },
   });
   shell.endInput();
   const { code } = await shell.exited;
@@ -164,6 +175,16 @@ describe('the README', () => {
 
   test('shows metrics and readiness', async () => {
     expect(await run('metrics')).toMatch(/rocketmq_messages_in_total\{.*\nready\n$/);
+  });
+
+  test('has a slave that follows, and lets go of it', async () => {
+    await using master = await ChildBroker.start({
+      command: 'start',
+      data: join(folder.path, 'master'),
+    });
+    const output = await run('slave', master);
+    expect(output).toMatch(/^broker-a +0 +master +1 +0 1 .*\nbroker-a +1 +slave /m);
+    expect(output).toMatch(/^in sync: +0\n$/m);
   });
 
   test('checks the log', async () => {
