@@ -1,7 +1,11 @@
 // A broker group as it runs in earnest: a name server, etcd, and members that are processes of their own.
 
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Client } from '@ternmq/sdk';
+import { expect } from 'vitest';
+import { viewOf } from '../../services/broker/src/log/record.ts';
+import { runLength } from '../../services/broker/src/log/record-run.ts';
 import { ChildBroker } from '../support/child-broker.ts';
 import type { Etcd } from '../support/etcd.ts';
 import { eventually } from '../support/eventually.ts';
@@ -20,15 +24,36 @@ export interface GroupProcessesOptions {
   readonly flush?: 'sync' | 'async';
 }
 
+/** The records of each segment, by its name; what lies behind the last one has no meaning. */
+function logDigests(folder: string): Map<string, Buffer> {
+  const log = join(folder, 'log');
+  const files = readdirSync(log).filter((file) => /^\d+$/.test(file));
+  return new Map(
+    files.map((file) => {
+      const bytes = readFileSync(join(log, file));
+      const length = runLength(viewOf(bytes), 0, bytes.length, Infinity, Number(file));
+      return [file, bytes.subarray(0, length)];
+    }),
+  );
+}
+
 /** A group of processes. */
 export class GroupProcesses implements AsyncDisposable {
   readonly nameServer: ChildBroker;
   readonly members: readonly ChildBroker[];
   readonly client: Client;
 
-  private constructor(nameServer: ChildBroker, members: readonly ChildBroker[]) {
+  /** Folder of each member's data. */
+  readonly folders: readonly string[];
+
+  private constructor(
+    nameServer: ChildBroker,
+    members: readonly ChildBroker[],
+    folders: readonly string[],
+  ) {
     this.nameServer = nameServer;
     this.members = members;
+    this.folders = folders;
     this.client = new Client({ nameservers: nameServer.nameserver });
   }
 
@@ -39,10 +64,13 @@ export class GroupProcesses implements AsyncDisposable {
       args: ['--broker-timeout', '3s'],
     });
     const members: ChildBroker[] = [];
+    const folders: string[] = [];
     for (let id = 0; id < options.members; id++) {
+      const data = join(options.folder, `member-${id}`);
+      folders.push(data);
       const member = await ChildBroker.start({
         command: 'broker',
-        data: join(options.folder, `member-${id}`),
+        data,
         nameserver: nameServer.nameserver,
         ...(options.flush === undefined ? {} : { flush: options.flush }),
         args: [
@@ -53,7 +81,7 @@ export class GroupProcesses implements AsyncDisposable {
       });
       members.push(member);
     }
-    const group = new GroupProcesses(nameServer, members);
+    const group = new GroupProcesses(nameServer, members, folders);
     await group.inSync(members.map((_, id) => id));
     return group;
   }
@@ -74,6 +102,22 @@ export class GroupProcesses implements AsyncDisposable {
       },
       { withinMs: LEADS_MS_MAX, everyMs: 20 },
     );
+  }
+
+  /** The bytes of every member's log are the same, segment by segment, up to the shortest of them. */
+  async sameLogs(): Promise<void> {
+    const digests = this.folders.map((folder) => logDigests(folder));
+    const shared = [...(digests[0]?.keys() ?? [])].filter((name) =>
+      digests.every((one) => one.has(name)),
+    );
+    expect(shared.length).toBeGreaterThan(0);
+    for (const name of shared) {
+      const [first, ...others] = digests.map((one) => one.get(name) as Buffer);
+      const end = Math.min(...[first, ...others].map((bytes) => bytes?.length ?? 0));
+      for (const other of others) {
+        expect(other.subarray(0, end).equals(first?.subarray(0, end) as Buffer)).toBe(true);
+      }
+    }
   }
 
   /** Waits until these members are in sync. */

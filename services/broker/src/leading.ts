@@ -208,6 +208,7 @@ export class Leading {
     });
     const registry = modules.registry.part();
     registerBrokerMetrics(registry, {
+      replicas,
       options,
       state,
       log,

@@ -10,6 +10,7 @@ import type { DiskGuard } from './disk-guard.ts';
 import type { ProduceStreams } from './grpc/produce.ts';
 import type { SubscribeStream } from './grpc/subscribe.ts';
 import type { CommitLog } from './log/commit-log.ts';
+import type { Replicas } from './replication/replicas.ts';
 import type { BrokerState } from './state/broker-state.ts';
 import { queueProgress } from './state/groups.ts';
 import type { StateWriter } from './state/state-writer.ts';
@@ -29,6 +30,7 @@ export interface MeasuredParts {
   readonly produce: ProduceStreams;
   readonly streams: ReadonlyMap<string, SubscribeStream>;
   readonly timers: TimerRelease;
+  readonly replicas: Replicas;
 }
 
 const NODE = ['cluster', 'node_type', 'node_id'] as const;
@@ -104,6 +106,21 @@ export function registerBrokerMetrics(registry: Registry, parts: MeasuredParts):
     'Delayed messages moved to their topic when they were due',
     NODE,
     (show) => show(parts.timers.released, node),
+  );
+  gauge(
+    'ternmq_in_sync_members',
+    'Members that every acknowledgement waits for',
+    () => parts.replicas.inSync.length,
+  );
+  registry.gauge(
+    'ternmq_replica_behind_bytes',
+    'Bytes of the log that a slave lacks, as its master knows',
+    [...NODE, 'replica'],
+    (show) => {
+      for (const { id, durable } of parts.replicas.states()) {
+        show(Math.max(0, log.written - durable), { ...node, replica: `${id}` });
+      }
+    },
   );
   gauge('rocketmq_storage_size', 'Bytes of the log that are kept', () => log.written - log.start);
   gauge('rocketmq_storage_flush_behind_bytes', 'Bytes written and not yet durable', () =>

@@ -224,7 +224,7 @@ export class Roles {
     }
     if (this.#replica === undefined) await this.#openReplica();
     if (this.#parting !== undefined) await this.#mend(this.#parting);
-    if (master === undefined || master.id === this.#options.id) {
+    if ((master === undefined || master.id === this.#options.id) && this.#mayLead) {
       const epoch = await coordinator.campaign(this.#replica?.log.epoch ?? 0);
       if (epoch !== undefined) {
         await this.#lead(epoch);
@@ -232,6 +232,12 @@ export class Roles {
       }
     }
     this.#follow();
+  }
+
+  /** A log that is damaged is mended from another member's first: where there are others, it never leads. */
+  get #mayLead(): boolean {
+    const damaged = (this.#replica?.opened.recovery.corrupt.length ?? 0) > 0;
+    return this.#options.election === 'fixed' || !damaged || this.#view.members.length < 2;
   }
 
   async #openReplica(): Promise<void> {
@@ -394,8 +400,15 @@ export class Roles {
 
   async #lead(epoch: number): Promise<void> {
     const { clock, coordinator, logger } = this.#modules;
-    const { id, acknowledge, minInSync, replicaLagMax, replicaLagBytesMax, election } =
-      this.#options;
+    const {
+      id,
+      acknowledge,
+      minInSync,
+      replicaLagMax,
+      replicaLagBytesMax,
+      election,
+      electionLease,
+    } = this.#options;
     await this.#closeRole(notMaster(undefined));
     const replica = this.#replica as Replica;
     await replica.lead(epoch);
@@ -408,6 +421,7 @@ export class Roles {
         min: () => minInSync ?? Math.min(2, this.#view.members.length),
         limits: {
           timeMs: replicaLagMax,
+          goneMs: electionLease,
           bytes: replicaLagBytesMax,
           shrinks: election !== 'fixed',
         },

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { InSyncSet } from './in-sync-set.ts';
 
-const LIMITS = { timeMs: 1000, bytes: 10_000, shrinks: true };
+const LIMITS = { timeMs: 1000, goneMs: 300, bytes: 10_000, shrinks: true };
 
 function setOf(ids: readonly number[], limits = LIMITS): InSyncSet {
   return new InSyncSet(0, ids, limits, 0);
@@ -67,8 +67,14 @@ describe('a member', () => {
     set.acknowledged(1, 500, 500, 0);
     expect(set.wanted(10_501, 500, 1)).toEqual([0]);
     set.connected(1, false, 100);
-    expect(set.wanted(500, 500, 1100)).toBeUndefined();
-    expect(set.wanted(500, 500, 1101)).toEqual([0]);
+    expect(set.wanted(500, 500, 400)).toBeUndefined();
+    expect(set.wanted(500, 500, 401)).toEqual([0]);
+  });
+
+  test('that never came is waited for no longer than one that is gone', () => {
+    const set = setOf([0, 1]);
+    expect(set.wanted(500, 500, 300)).toBeUndefined();
+    expect(set.wanted(500, 500, 301)).toEqual([0]);
   });
 
   test('stays in a set of fixed roles, whatever it lacks', () => {

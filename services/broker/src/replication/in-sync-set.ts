@@ -12,6 +12,8 @@
 export interface LagLimits {
   /** Longest time until it has what the master had, in milliseconds. */
   readonly timeMs: number;
+  /** Longest time without a stream, in milliseconds. */
+  readonly goneMs: number;
   /** Most bytes that it may lack. */
   readonly bytes: number;
   /** Members that are too far behind leave the set; with fixed roles only an operator takes one out. */
@@ -20,6 +22,8 @@ export interface LagLimits {
 
 interface Replica {
   connected: boolean;
+  /** Since when it has had no stream; of use while it has none. */
+  goneSinceMs: number;
   /** Its log survives up to here. */
   durable: number;
   /** Position that it has to reach, and since when it has lacked it; -1 when it lacks nothing. */
@@ -55,7 +59,7 @@ export class InSyncSet {
   #find(id: number, nowMs: number): Replica {
     let replica = this.#replicas.get(id);
     if (replica === undefined) {
-      replica = { connected: false, durable: 0, target: 0, sinceMs: nowMs };
+      replica = { connected: false, goneSinceMs: nowMs, durable: 0, target: 0, sinceMs: nowMs };
       this.#replicas.set(id, replica);
     }
     return replica;
@@ -86,11 +90,8 @@ export class InSyncSet {
   /** A replica's stream is open, or has ended. */
   connected(id: number, connected: boolean, nowMs: number): void {
     const replica = this.#find(id, nowMs);
+    if (replica.connected && !connected) replica.goneSinceMs = nowMs;
     replica.connected = connected;
-    if (!connected && replica.target < 0) {
-      replica.target = replica.durable;
-      replica.sinceMs = nowMs;
-    }
   }
 
   /** A replica has made its log durable up to a position; the master's own is `end`. */
@@ -127,8 +128,9 @@ export class InSyncSet {
     if (this.#asked !== undefined) return undefined;
     const wanted = [this.#selfId];
     for (const [id, replica] of this.#replicas) {
-      const { connected, durable, target, sinceMs } = replica;
+      const { connected, goneSinceMs, durable, target, sinceMs } = replica;
       const lags =
+        (!connected && nowMs - goneSinceMs > this.#limits.goneMs) ||
         (target >= 0 && nowMs - sinceMs > this.#limits.timeMs) ||
         own - durable > this.#limits.bytes;
       const belongs = this.#set.includes(id)
