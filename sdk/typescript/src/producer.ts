@@ -488,6 +488,8 @@ export class Producer implements AsyncDisposable {
   #rest(sender: QueueSender): void {
     sender.link.avoid();
     this.#clock.setTimer(RETRY_MS, () => {
+      // The connection was lost meanwhile, and that has moved what was to be moved.
+      if (!sender.resting) return;
       this.#moveItems(sender);
       sender.retry();
     });

@@ -175,7 +175,10 @@ export class QueueSender {
   #settled(flight: Flight, outcome: Outcome): void {
     // Its messages were given up, and the sender goes on without it.
     if (flight.abandoned) return;
-    this.#flights.splice(this.#flights.indexOf(flight), 1);
+    const index = this.#flights.indexOf(flight);
+    // What was taken back does not leave any more.
+    if (index < 0) return;
+    this.#flights.splice(index, 1);
     if (outcome.reason === '') {
       this.#stored(flight, outcome);
     } else if (wasStored(outcome.reason)) {
@@ -204,6 +207,11 @@ export class QueueSender {
       this.#resting = true;
       this.#refusedForNow(this);
     } else this.#flush(false);
+  }
+
+  /** Nothing leaves, and nothing is on its way, until `retry`. */
+  get resting(): boolean {
+    return this.#resting;
   }
 
   /** Goes on after a pause, or after messages were taken away. */

@@ -118,17 +118,31 @@ export class FrameAppender {
     this.queue = undefined;
     this.parts = undefined;
     this.baseOffset = 0;
-    const refusal = scanner.scan(bytes) ?? this.#gate.refusal() ?? this.#choose(bytes);
+    const refusal = scanner.scan(bytes) ?? this.#choose(bytes);
     if (refusal !== undefined) return refusal;
-    if (scanner.transactionAt >= 0) return this.#beginTransaction(bytes, bornHost);
+    if (scanner.transactionAt >= 0) {
+      return this.#gate.refusal() ?? this.#beginTransaction(bytes, bornHost);
+    }
     if (scanner.delayed > 0) return this.#delay(bytes, bornHost);
     const queue = this.queue as unknown as Queue;
     const skip = scanner.producerId === 0 ? 0 : this.#alreadyStored(queue);
     if (typeof skip !== 'number') return skip;
     if (skip === scanner.count) return undefined;
+    const closed = this.#closedTo(skip);
+    if (closed !== undefined) return closed;
     if (queue.deduplicated) this.#appendFirst(queue, skip, bytes, bornHost);
     else this.#appendFrom(queue, skip, bytes, bornHost);
     return undefined;
+  }
+
+  /**
+   * Why nothing is taken now. What is stored already, even in part, is not refused: its producer would send all of it again,
+   * as something new.
+   *
+   * @param skip messages of the frame that are stored already
+   */
+  #closedTo(skip: number): Refusal | undefined {
+    return skip > 0 ? undefined : this.#gate.refusal();
   }
 
   /** Finds the frame's topic and queue. */
@@ -219,6 +233,8 @@ export class FrameAppender {
     this.queue = queue;
     const skip = producerId === 0 ? 0 : this.#alreadyStored(queue);
     if (typeof skip !== 'number') return skip;
+    const closed = this.#closedTo(skip);
+    if (closed !== undefined) return closed;
     if (skip === 0) this.baseOffset = queue.next;
     const { log } = this.#stateLog;
     const before = log.next;
@@ -256,7 +272,7 @@ export class FrameAppender {
         message: `there is no topic ${name}; create it with 'tern topic create ${name}'`,
       };
     }
-    return this.#catalog.createDefault(name);
+    return this.#gate.refusal() ?? this.#catalog.createDefault(name);
   }
 
   /**

@@ -58,7 +58,8 @@ export class FakeBroker {
     this.frames.push(frame);
     const answer = this.answer(frame);
     if (answer === 'silence') return;
-    const outcome = answer === 'stored' ? this.#store(frame) : answer;
+    const stored = answer === 'stored' || this.#knows(frame);
+    const outcome = stored ? this.#store(frame) : answer;
     const response = create(ProduceResponseSchema, {
       outcomes: [{ frameId: frame.frameId, queueId: frame.queueId ?? 0, ...outcome }],
     });
@@ -66,6 +67,12 @@ export class FakeBroker {
     setImmediate(() => {
       if (this.#streams.has(listener)) listener.message(answered);
     });
+  }
+
+  /** What is stored already is never refused. */
+  #knows({ producerId, queueId = 0, sequence }: ProduceRequest): boolean {
+    const known = this.#sequences.get(`${producerId} ${queueId}`);
+    return known !== undefined && sequence < known.next;
   }
 
   #store(frame: ProduceRequest): { reason: string } | { baseOffset: bigint } {
