@@ -490,7 +490,7 @@ export class Producer implements AsyncDisposable {
     this.#clock.setTimer(RETRY_MS, () => {
       // The connection was lost meanwhile, and that has moved what was to be moved.
       if (!sender.resting) return;
-      this.#moveItems(sender);
+      this.#give(sender, sender.takeMovable());
       sender.retry();
     });
   }
@@ -500,10 +500,10 @@ export class Producer implements AsyncDisposable {
     const senders = [...this.#senders.values()].filter((sender) => sender.broker === broker);
     if (!senders.some(({ topic, away }) => away || this.#elsewhere(topic, broker))) return;
     this.#links.get(broker)?.takeUnsent();
-    for (const sender of senders) {
-      this.#moveItems(sender);
-      sender.retry();
-    }
+    // All are taken before one is given: what is given may leave at once, and must not be taken back.
+    const taken = senders.map((sender) => ({ sender, items: sender.takeMovable() }));
+    for (const { sender, items } of taken) this.#give(sender, items);
+    for (const sender of senders) sender.retry();
   }
 
   #elsewhere(topic: string, broker: string): boolean {
@@ -513,9 +513,10 @@ export class Producer implements AsyncDisposable {
     );
   }
 
-  #moveItems(sender: QueueSender): void {
+  /** Messages of a sender go to the queue that is right for them now. */
+  #give(sender: QueueSender, items: readonly Outgoing[]): void {
     const route = this.#routes.known(sender.topic);
-    for (const item of sender.takeMovable()) {
+    for (const item of items) {
       const next =
         route === undefined ? sender : this.#sender(route, this.#choose(route, item.message), item);
       next.add(item);

@@ -24,7 +24,11 @@ describe('what is confirmed', () => {
     set.acknowledged(2, 200, 500, 0);
     set.asked([0, 2]);
     expect(set.confirmed(500)).toBe(200);
+    // Old news: the change may have been made meanwhile.
+    set.decided([0, 1], 0);
+    expect(set.confirmed(500)).toBe(200);
     set.decided([0, 2], 0);
+    set.answered();
     set.acknowledged(2, 450, 500, 0);
     expect(set.confirmed(500)).toBe(450);
   });

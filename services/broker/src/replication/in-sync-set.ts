@@ -147,9 +147,16 @@ export class InSyncSet {
     this.#asked = set;
   }
 
-  /** The coordinator has answered, or said something by itself. */
-  decided(set: readonly number[], nowMs: number): void {
+  /** It is known what became of the set that was asked for. */
+  answered(): void {
     this.#asked = undefined;
+  }
+
+  /**
+   * The coordinator says what the set is. A set that was asked for goes on to count: what is said may be older than what
+   * becomes of it.
+   */
+  decided(set: readonly number[], nowMs: number): void {
     this.#set = set;
     for (const id of set) if (id !== this.#selfId) this.#find(id, nowMs);
   }

@@ -11,7 +11,7 @@ import type { CommitLog } from '../log/commit-log.ts';
 import type { RunReader } from '../log/run-reader.ts';
 import type { BrokerState } from '../state/broker-state.ts';
 import { commonPosition, type LogShape } from './common-position.ts';
-import { InSyncSet, type LagLimits, type ReplicaState } from './in-sync-set.ts';
+import { InSyncSet, type LagLimits, type ReplicaState, sameSet } from './in-sync-set.ts';
 import { type ReplicaChannel, ReplicaFeed } from './replica-feed.ts';
 
 const TICK_MS = 100;
@@ -170,13 +170,7 @@ export class Replicas {
       );
     }
     const to = from.filter((one) => one !== id);
-    this.#set.asked(to);
-    try {
-      await this.#coordinator.setInSync(this.#options.epoch, from, to);
-    } catch (error) {
-      this.#set.decided(from, this.#clock.monotonicMs());
-      throw error;
-    }
+    await this.#coordinator.setInSync(this.#options.epoch, from, to);
     this.decided(to);
     this.#logger.warn({ inSync: to, before: from }, 'a slave was taken out of the in-sync set');
     return to;
@@ -286,7 +280,6 @@ export class Replicas {
 
   /** The coordinator says what the set is. */
   decided(inSync: readonly number[]): void {
-    this.#change = undefined;
     this.#set.decided(inSync, this.#clock.monotonicMs());
     this.advanced();
   }
@@ -294,6 +287,10 @@ export class Replicas {
   #tick(): void {
     const nowMs = this.#clock.monotonicMs();
     this.#set.grown(this.#own, nowMs);
+    if (this.#change !== undefined && !this.#asking) {
+      // Somebody else has changed it: what was asked for is not what is wanted now.
+      if (!sameSet(this.#change.from, this.#set.members)) this.#answered();
+    }
     if (this.#change === undefined) {
       const confirmed = Math.min(this.#log.visible, this.#own);
       const to = this.#set.wanted(this.#own, confirmed, nowMs);
@@ -314,14 +311,23 @@ export class Replicas {
     this.#asking = true;
     try {
       await this.#coordinator.setInSync(epoch, change.from, change.to);
-      if (this.#change !== change) return;
       this.#logger.info({ inSync: change.to, before: change.from }, 'the in-sync set has changed');
       this.decided(change.to);
+      this.#answered();
     } catch (error) {
+      // Anything else may have been a yes that was lost: it is asked again.
+      if (error instanceof TernError && error.code === 'ABORTED') this.#answered();
       this.#logger.warn({ error, wanted: change.to }, 'the in-sync set could not be changed yet');
     } finally {
       this.#asking = false;
     }
+  }
+
+  /** It is known what became of the change. */
+  #answered(): void {
+    this.#change = undefined;
+    this.#set.answered();
+    this.advanced();
   }
 
   /** Ends all streams: this broker leads no more. */
