@@ -72,7 +72,10 @@ async function withBrokers<Result>(
   measure: (nameserver: string, client: Client) => Promise<Result>,
 ): Promise<Result> {
   await using folder = await TempDir.create('replication');
-  await using nameServer = await ChildBroker.start({ command: 'nameserver' });
+  await using nameServer = await ChildBroker.start({
+    command: 'nameserver',
+    args: ['--broker-timeout', '3s'],
+  });
   const { nameserver } = nameServer;
   const start = (id: number) =>
     ChildBroker.start({
@@ -96,7 +99,7 @@ async function withBrokers<Result>(
     { withinMs: IN_SYNC_MS_MAX },
   );
   await client.admin.createTopic(TOPIC, { queues: 4 });
-  return measure(nameserver, client);
+  return await measure(nameserver, client);
 }
 
 function produce(nameserver: string, seconds: number): Promise<LoadResult> {
