@@ -9,6 +9,7 @@ import { runLength } from '../../services/broker/src/log/record-run.ts';
 import { ChildBroker } from '../support/child-broker.ts';
 import type { Etcd } from '../support/etcd.ts';
 import { eventually } from '../support/eventually.ts';
+import { Relay } from '../support/relay.ts';
 
 const NAME = 'b1';
 const IN_SYNC_MS_MAX = 60_000;
@@ -22,6 +23,8 @@ export interface GroupProcessesOptions {
   /** Lease of the master, as `--election-lease` takes it. */
   readonly lease: string;
   readonly flush?: 'sync' | 'async';
+  /** Members and clients reach each member over a link of this address that can be cut. */
+  readonly linkHost?: string;
 }
 
 /** The records of each segment, by its name; what lies behind the last one has no meaning. */
@@ -42,6 +45,8 @@ export class GroupProcesses implements AsyncDisposable {
   readonly nameServer: ChildBroker;
   readonly members: readonly ChildBroker[];
   readonly client: Client;
+  /** The link to each member; none when they are reached directly. */
+  readonly links: readonly Relay[];
 
   /** Folder of each member's data. */
   readonly folders: readonly string[];
@@ -50,7 +55,9 @@ export class GroupProcesses implements AsyncDisposable {
     nameServer: ChildBroker,
     members: readonly ChildBroker[],
     folders: readonly string[],
+    links: readonly Relay[],
   ) {
+    this.links = links;
     this.nameServer = nameServer;
     this.members = members;
     this.folders = folders;
@@ -65,6 +72,8 @@ export class GroupProcesses implements AsyncDisposable {
     });
     const members: ChildBroker[] = [];
     const folders: string[] = [];
+    const links: Relay[] = [];
+    const { linkHost } = options;
     for (let id = 0; id < options.members; id++) {
       const data = join(options.folder, `member-${id}`);
       folders.push(data);
@@ -77,11 +86,16 @@ export class GroupProcesses implements AsyncDisposable {
           ...['--name', NAME, '--id', `${id}`, '--cluster', `test-${nameServer.pid}`],
           ...['--election', 'etcd', '--etcd', options.etcd.address],
           ...['--election-lease', options.lease],
+          ...(linkHost === undefined ? [] : ['--advertise', linkHost]),
         ],
       });
       members.push(member);
+      if (linkHost !== undefined) {
+        const port = Number(member.address.split(':')[1]);
+        links.push(await Relay.start(linkHost, { host: '127.0.0.1', port }));
+      }
     }
-    const group = new GroupProcesses(nameServer, members, folders);
+    const group = new GroupProcesses(nameServer, members, folders, links);
     await group.inSync(members.map((_, id) => id));
     return group;
   }
@@ -138,6 +152,7 @@ export class GroupProcesses implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.client.close({ drainMs: 100 });
+    for (const link of this.links) await link[Symbol.asyncDispose]();
     for (const member of this.members) await member[Symbol.asyncDispose]();
     await this.nameServer[Symbol.asyncDispose]();
   }

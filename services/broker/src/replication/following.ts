@@ -95,7 +95,7 @@ export class Following {
     const link = new MasterLink(
       address,
       this.#identity,
-      shape,
+      { ...shape, durable: log.durable },
       {
         follow: ({ commonPosition, epoch }) => {
           const common = commonPosition === undefined ? undefined : Number(commonPosition);

@@ -50,13 +50,13 @@ export class MasterLink {
   constructor(
     address: string,
     slave: SlaveIdentity,
-    { epochs, start, end }: LogShape,
+    { epochs, start, end, durable }: LogShape & { readonly durable: number },
     handler: LinkHandler,
     clock: Clock,
   ) {
     this.#clock = clock;
     this.#handler = handler;
-    this.#durable = end;
+    this.#durable = durable;
     this.#client = new Client(address, credentials.createInsecure(), {
       'grpc.use_local_subchannel_pool': 1,
       'grpc.enable_http_proxy': 0,
