@@ -23,6 +23,45 @@ async function sent(): Promise<void> {
   for (const order of orders) await producer.send('t', order);
 }
 
+describe('the lag of a group that filters', () => {
+  const lagOf = async () => {
+    const { progress } = await cluster.client().admin.describeGroup('g');
+    return progress.map(({ lag, lagMatching }) => [lag, lagMatching]);
+  };
+
+  test('says how many of the messages it wants, while it is connected and afterwards', async () => {
+    const client = cluster.client();
+    await client.admin.createTopic('t', { queues: 1 });
+    const consumer = client.consumer('g', { from: 'first' }).subscribe('t', { tags: 'paid' });
+    expect(await consumer.receive({ max: 1, waitMs: 0 })).toEqual([]);
+    await consumer.close();
+    for (let i = 0; i < 300; i++) await sent();
+    const again = client.consumer('g').subscribe('t', { tags: 'paid' });
+    const taken = await again.receive({ max: 10, waitMs: 0 });
+    expect(taken).toHaveLength(10);
+    const [[lag, matching] = []] = await lagOf();
+    expect(matching).toBe(900);
+    expect(lag).toBeGreaterThan(1450);
+    for (const message of taken) message.ack();
+    await again.close();
+    expect((await lagOf())[0]?.[1]).toBe(890);
+  });
+
+  test('does not guess where a condition reads messages, and counts all where there is no filter', async () => {
+    const client = cluster.client();
+    await sent();
+    const sql = client.consumer('g', { from: 'first' }).subscribe('t', { sql: "region = 'eu'" });
+    await sql.receive({ max: 1, waitMs: 0 });
+    expect((await lagOf()).every(([, matching]) => matching === undefined)).toBe(true);
+    await sql.close();
+    await client.admin.deleteGroup('g');
+    const all = client.consumer('g', { from: 'first' }).subscribe('t');
+    await all.receive({ max: 1, waitMs: 0 });
+    expect((await lagOf()).every(([lag, matching]) => lag === matching)).toBe(true);
+    await all.close();
+  });
+});
+
 describe('an SQL condition', () => {
   test.each([
     ["region = 'eu' AND amount > 100", 'b'],

@@ -346,6 +346,7 @@ function progressTable(progress: readonly ProgressDescription[]): string {
     { title: 'in flight', value: ({ inFlight }) => inFlight },
     { title: 'retrying', value: ({ waitingForRetry }) => waitingForRetry },
     { title: 'lag', value: ({ lag }) => lag },
+    { title: 'wanted', value: ({ lagMatching }) => lagMatching ?? '-' },
     { title: 'oldest', value: ({ lag, lagMs }) => (lag === 0 ? '-' : spanText(lagMs)) },
   ]);
 }

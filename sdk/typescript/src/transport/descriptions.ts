@@ -140,6 +140,11 @@ export interface ProgressDescription {
   readonly waitingForRetry: number;
   /** Messages that are not settled. */
   readonly lag: number;
+  /**
+   * Of those, how many the group's subscription wants, by its tags; absent where that is not known, and where the
+   * subscription has an SQL condition.
+   */
+  readonly lagMatching?: number;
   /** How long ago the oldest one of them was stored, in milliseconds; 0 when there is none. */
   readonly lagMs: number;
   /** Of those that wait for another delivery: how many hold back their ordering key until they are released. */
@@ -341,6 +346,7 @@ export function progressOf(
     inFlight: Number(message.inFlight),
     waitingForRetry: Number(message.waitingForRetry),
     lag: Number(message.lag),
+    ...(message.lagMatching === undefined ? {} : { lagMatching: Number(message.lagMatching) }),
     lagMs: Number(message.lagMs),
     stopped: Number(message.stopped),
   };

@@ -48,6 +48,8 @@ export class Delivery {
   readonly #clock: Clock;
   readonly #logger: Logger;
   readonly #deliveries = new Map<number, TopicDelivery>();
+  /** What the members want that read with a progress, or the last of them wanted. */
+  readonly filters = new WeakMap<TopicProgress, MessageFilter>();
   /** Queues with leases or retries, by progress: what the clock may have something to say about. */
   readonly #watched = new Map<TopicProgress, Set<number>>();
   /** Graces of broken streams, by group and consumer. */
@@ -180,6 +182,7 @@ export class Delivery {
       delivery = new TopicDelivery({ topic, progress, filter, ordered }, modules);
       this.#deliveries.set(progress.id, delivery);
     }
+    this.filters.set(progress, filter);
     delivery.attach(consumer);
     this.#watchAll(progress);
   }

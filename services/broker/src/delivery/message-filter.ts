@@ -28,6 +28,11 @@ export class MessageFilter {
     if (sql !== undefined) this.#properties = new MessageProperties(sql.names);
   }
 
+  /** Must a message be read to say whether it is wanted, beyond its tag? */
+  get readsMessages(): boolean {
+    return this.#sql !== undefined;
+  }
+
   /** Can a message with this tag hash be wanted? 0 stands for no tag. */
   mayMatch(tagHash: number): boolean {
     return this.#tags.mayMatch(tagHash);

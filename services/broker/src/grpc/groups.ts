@@ -17,7 +17,7 @@ import {
   type UpdateGroupRequest,
   type UpdateGroupResponse,
 } from '@ternmq/proto/gen/ternmq/broker/v1/broker_pb';
-import { TernError } from '@ternmq/runtime';
+import { type Clock, TernError } from '@ternmq/runtime';
 import type { Assignments } from '../assignment/assignments.ts';
 import type { GroupCatalog } from '../catalog/group-catalog.ts';
 import type { Delivery } from '../delivery/delivery.ts';
@@ -51,6 +51,7 @@ export function groupHandlers(modules: {
   delivery: Delivery;
   assignments: Assignments;
   lagTimes: LagTimes;
+  clock: Clock;
   stateLog: StateLog;
   state: BrokerState;
   log: CommitLog;
@@ -62,7 +63,7 @@ export function groupHandlers(modules: {
   listGroups(request: ListGroupsRequest): ListGroupsResponse;
   describeGroup(request: DescribeGroupRequest): Promise<DescribeGroupResponse>;
 } {
-  const { groups, delivery, assignments, lagTimes, stateLog, state, log } = modules;
+  const { groups, delivery, assignments, stateLog, state, log } = modules;
   return {
     async createGroup({ name, settings }) {
       const group = groups.create(name, groupSettings(settings));
@@ -118,7 +119,7 @@ export function groupHandlers(modules: {
           $typeName: 'ternmq.broker.v1.TopicProgress',
           topic: topic.name,
           consumerId: progress.consumerId,
-          queues: await queueProgressMessages(state, lagTimes, topic, progress),
+          queues: await queueProgressMessages(state, modules, topic, progress),
           seenMs: BigInt(delivery.isAttached(progress) ? stateLog.timeMs() : progress.seenMs),
         });
       }

@@ -9,11 +9,12 @@ import type {
   QueryOffsetResponse,
   QueueProgress as QueueProgressMessage,
 } from '@ternmq/proto/gen/ternmq/broker/v1/broker_pb';
-import { TernError } from '@ternmq/runtime';
+import { type Clock, TernError } from '@ternmq/runtime';
 import type { GroupCatalog } from '../catalog/group-catalog.ts';
 import type { TopicCatalog } from '../catalog/topic-catalog.ts';
 import type { Delivery } from '../delivery/delivery.ts';
 import type { LagTimes } from '../delivery/lag-times.ts';
+import { countMatching } from '../delivery/matching-lag.ts';
 import type { OffsetFinder } from '../delivery/offsets.ts';
 import type { CommitLog } from '../log/commit-log.ts';
 import type { BrokerState } from '../state/broker-state.ts';
@@ -25,16 +26,24 @@ import { findQueue } from './pull.ts';
 /** How far a progress is in each queue of its topic. */
 export async function queueProgressMessages(
   state: BrokerState,
-  lagTimes: LagTimes,
+  { lagTimes, delivery, clock }: { lagTimes: LagTimes; delivery: Delivery; clock: Clock },
   topic: Topic,
   progress: TopicProgress,
 ): Promise<QueueProgressMessage[]> {
   const ages = await lagTimes.findAll(progress, topic.queues);
+  const filter = delivery.filters.get(progress);
+  const wanted: (number | undefined)[] = [];
+  for (const queue of topic.queues) {
+    const { next } = queueProgress(progress, queue.queueId);
+    wanted[queue.queueId] =
+      filter === undefined ? undefined : await countMatching(state, queue, next, filter, clock);
+  }
   return topic.queues.map((queue) => {
     const begin = firstKept(state, queue);
     const inQueue = queueProgress(progress, queue.queueId);
     const { floor, next, inFlight, waitingForRetry } = inQueue;
     const undelivered = countKept(state, queue, next);
+    const matching = wanted[queue.queueId];
     return {
       $typeName: 'ternmq.broker.v1.QueueProgress',
       queueId: queue.queueId,
@@ -45,6 +54,9 @@ export async function queueProgressMessages(
       inFlight: BigInt(inFlight),
       waitingForRetry: BigInt(waitingForRetry),
       lag: BigInt(undelivered + inFlight + waitingForRetry),
+      ...(matching === undefined
+        ? {}
+        : { lagMatching: BigInt(Math.min(matching, undelivered) + inFlight + waitingForRetry) }),
       lagMs: BigInt(Math.round(ages[queue.queueId]?.unsettledMs ?? 0)),
       stopped: BigInt(inQueue.stopped().length),
     };
@@ -60,12 +72,13 @@ export function progressHandlers(modules: {
   lagTimes: LagTimes;
   state: BrokerState;
   log: CommitLog;
+  clock: Clock;
 }): {
   getOffset(request: GetOffsetRequest): Promise<GetOffsetResponse>;
   commitOffset(request: CommitOffsetRequest): Promise<CommitOffsetResponse>;
   queryOffset(request: QueryOffsetRequest): Promise<QueryOffsetResponse>;
 } {
-  const { topics, groups, delivery, lagTimes, state, log } = modules;
+  const { topics, groups, delivery, state, log } = modules;
   return {
     async getOffset(request) {
       const topic = topics.get(request.topic);
@@ -75,7 +88,7 @@ export function progressHandlers(modules: {
         queues:
           progress === undefined
             ? []
-            : await queueProgressMessages(state, lagTimes, topic, progress),
+            : await queueProgressMessages(state, modules, topic, progress),
       };
     },
 
