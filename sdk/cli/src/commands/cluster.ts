@@ -1,7 +1,7 @@
 // `tern cluster`: what is there.
 
 import { systemClock } from '@ternmq/runtime';
-import { type BrokerDescription, type Client, MqError, type RouteBroker } from '@ternmq/sdk';
+import { type BrokerDescription, type Client, MqError } from '@ternmq/sdk';
 import type { Command } from 'commander';
 import { wholeNumber } from '../arguments.ts';
 import { addClientCommand, type ClientCall } from '../client-command.ts';
@@ -9,17 +9,13 @@ import { confirmLoss } from '../confirm.ts';
 import { PartialFailure } from '../exit-code.ts';
 import { sizeText, spanText } from '../format.ts';
 import { fields, jsonLine, print, table } from '../output.ts';
-
-interface BrokerRow extends RouteBroker {
-  /** What it tells of itself; absent when it did not answer. */
-  readonly details?: BrokerDescription;
-  /** Why it did not answer. */
-  readonly error?: string;
-}
+import { type BrokerRow, brokerRows } from './cluster/broker-rows.ts';
+import { healthCommand } from './cluster/health.ts';
 
 /** Completes the command. */
 export function clusterCommand(command: Command): void {
   electCommand(command);
+  healthCommand(command);
   forgetCommand(command);
   addClientCommand(
     command,
@@ -30,18 +26,7 @@ export function clusterCommand(command: Command): void {
     },
     () => {},
     async ({ client, format, options }) => {
-      const brokers = await client.admin.describeCluster(options);
-      const rows = await Promise.all(
-        brokers.map(async (broker): Promise<BrokerRow> => {
-          try {
-            const { name, id } = broker;
-            const details = await client.admin.describeBroker(name, { ...options, id });
-            return { ...broker, details };
-          } catch (error) {
-            return { ...broker, error: (error as Error).message };
-          }
-        }),
-      );
+      const rows = await brokerRows(client, options);
       await print(format === 'json' ? jsonLine({ brokers: rows }) : brokerTable(rows));
       const silent = rows.filter(({ error }) => error !== undefined);
       if (silent.length > 0) {
