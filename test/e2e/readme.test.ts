@@ -187,10 +187,8 @@ describe('the README', () => {
     expect(output).toMatch(/^in sync: +0\n$/m);
     const [command, args] = ternCommand('cluster', 'health', '--nameserver', master.nameserver);
     await using health = new Child(command, args);
-    expect((await health.exited).code).toBe(1);
-    expect(health.stdout).toMatch(
-      /^broker-a: member 1 (does not answer|is suspect|is not in sync)/,
-    );
+    expect((await health.exited).code).toBe(0);
+    expect(health.stdout).toBe('healthy: 1 broker\n');
   });
 
   test('checks the log', async () => {

@@ -99,7 +99,7 @@ export function healthCommand(command: Command): void {
           format === 'json'
             ? jsonLine({ healthy, problems })
             : healthy
-              ? `healthy: ${brokers.length} brokers\n`
+              ? `healthy: ${brokers.length} ${brokers.length === 1 ? 'broker' : 'brokers'}\n`
               : problems.map((problem) => `${problem}\n`).join('');
         if (text !== before) await print(text);
         before = text;
