@@ -148,9 +148,9 @@ export class StateRig {
   }
 
   /** The rows of LATEST that count. */
-  #latest(): Record<string, Latest> {
+  #latest(): Record<string, Omit<Latest, 'position'>> {
     const { state } = this;
-    const rows: Record<string, Latest> = {};
+    const rows: Record<string, Omit<Latest, 'position'>> = {};
     const { store } = this.opened;
     for (const { key, value } of store.range(tableStart(Table.LATEST), tableEnd(Table.LATEST))) {
       const topic = state.topics.findById(idOf(key));
@@ -158,7 +158,9 @@ export class StateRig {
       if (topic === undefined || !mayCount(state, topic.id, latest)) continue;
       const repeats = latest.use === LatestUse.REPEATS;
       if (repeats && !isRepeated(state, topic, latest, state.lastTimeMs)) continue;
-      rows[key.toString('hex')] = latest;
+      // The message may have been noted where it was appended first, or again.
+      const { position: _, ...row } = latest;
+      rows[key.toString('hex')] = row;
     }
     return rows;
   }

@@ -47,7 +47,7 @@ export function applyMessage(
     const label = held ? dueMs : keyHashOfMessage(buffer, messageAt, messageEnd);
     state.relocated(queue, offset, position, length, label);
     // The state may have been built from a log that has only this copy.
-    state.latest.note(queue, offset, timeMs, buffer, messageAt, messageEnd);
+    state.latest.note(queue, offset, timeMs, position, buffer, messageAt, messageEnd);
     return;
   }
   if (queue !== undefined) {
@@ -63,7 +63,7 @@ export function applyMessage(
       if (dueMs === 0) state.transactions.unclaimed.add(offset);
     } else {
       state.addKeys(queue, buffer, messageAt, messageEnd);
-      state.latest.note(queue, offset, timeMs, buffer, messageAt, messageEnd);
+      state.latest.note(queue, offset, timeMs, position, buffer, messageAt, messageEnd);
     }
   }
   if (trailer === TrailerTag.ORIGIN) state.applyOrigin(buffer.subarray(messageEnd, recordEnd));

@@ -44,7 +44,7 @@ export class IndexRebuild {
     const timeMs = storeTimeOf(view, body);
     const messageAt = body + MESSAGE_HEADER_BYTES;
     const messageEnd = messageAt + messageBytesOf(view, body);
-    this.#state.latest.note(queue, offset, timeMs, buffer, messageAt, messageEnd);
+    this.#state.latest.note(queue, offset, timeMs, position, buffer, messageAt, messageEnd);
     if (relocated !== undefined && position <= relocated.position) return;
     if (!target.started) {
       target.started = true;

@@ -1,10 +1,12 @@
 // The newest message of each key, for topics that ask for it: to know repeats, and what compaction retains.
 //
-//   row of LATEST: use 1 | queue id 2 | offset 6 | store time 6, ms since the Unix epoch; big-endian
+//   row of LATEST: use 1 | queue id 2 | offset 6 | store time 6, ms since the Unix epoch | position 6; big-endian
+//                  rows that were written before there was a position end in front of it
 //
 // The key of a row is a digest of 128 bits, so that keys of any length are told apart. Rows stay in the store; only what it
-// lacks is in memory. The newer of two messages is the one stored later, then the one of the higher queue and offset:
-// that does not depend on the order in which the log is read.
+// lacks is in memory. The newer of two messages is the one stored later, then, in one millisecond, the one that lies further on
+// in the log: that does not depend on what else was known when the log is read. (What is appended again because its segment
+// goes is the newest of its key at that moment, so a copy lies in front of everything that is newer.)
 //
 // A row counts only while its message is kept, and for repeats only within their window. So rows that do not count any
 // more may be removed whenever there is time, and everything that counts can be found in the log again.
@@ -22,7 +24,8 @@ export type LatestUse = (typeof LatestUse)[keyof typeof LatestUse];
 /** Rows that one batch looks at to see whether they still count. */
 const SWEPT_AT_ONCE = 1000;
 const DIGEST_BYTES = 16;
-const ROW_BYTES = 15;
+const ROW_BYTES = 21;
+const POSITION_AT = 15;
 const MS_HIGH = 2 ** 32;
 
 /** The newest message of a key. */
@@ -31,6 +34,8 @@ export interface Latest {
   readonly queueId: number;
   readonly offset: number;
   readonly timeMs: number;
+  /** Where its record lay in the log when it was noted. */
+  readonly position: number;
 }
 
 const slice: Slice = { start: 0, end: 0 };
@@ -77,16 +82,24 @@ export class LatestTable {
     return row === undefined ? undefined : decodeLatest(row);
   }
 
-  /** A message is in a queue; its bytes are [at, end). */
-  note(queue: Queue, offset: number, timeMs: number, bytes: Buffer, at: number, end: number): void {
+  /** A message is in a queue, its record at a position of the log; its bytes are [at, end). */
+  note(
+    queue: Queue,
+    offset: number,
+    timeMs: number,
+    position: number,
+    bytes: Buffer,
+    at: number,
+    end: number,
+  ): void {
     const { topicId, queueId } = queue;
     if (queue.deduplicated) {
       const ofKey = repeatDigest(bytes, at, end);
-      this.#note(topicId, ofKey, { use: LatestUse.REPEATS, queueId, offset, timeMs });
+      this.#note(topicId, ofKey, { use: LatestUse.REPEATS, queueId, offset, timeMs, position });
     }
     if (queue.compacted) {
       const ofKey = compactionDigest(bytes, at, end);
-      this.#note(topicId, ofKey, { use: LatestUse.COMPACTION, queueId, offset, timeMs });
+      this.#note(topicId, ofKey, { use: LatestUse.COMPACTION, queueId, offset, timeMs, position });
     }
   }
 
@@ -151,17 +164,17 @@ export class LatestTable {
 
 function isNewer(one: Latest, other: Latest): boolean {
   if (one.timeMs !== other.timeMs) return one.timeMs > other.timeMs;
-  if (one.queueId !== other.queueId) return one.queueId > other.queueId;
-  return one.offset >= other.offset;
+  return one.position >= other.position;
 }
 
-function encodeLatest({ use, queueId, offset, timeMs }: Latest): Buffer {
+function encodeLatest({ use, queueId, offset, timeMs, position }: Latest): Buffer {
   const row = Buffer.allocUnsafe(ROW_BYTES);
   row[0] = use;
   row.writeUInt16BE(queueId, 1);
   row.writeUIntBE(offset, 3, 6);
   row.writeUInt16BE(Math.floor(timeMs / MS_HIGH), 9);
   row.writeUInt32BE(timeMs % MS_HIGH, 11);
+  row.writeUIntBE(position, POSITION_AT, 6);
   return row;
 }
 
@@ -172,5 +185,6 @@ export function decodeLatest(row: Buffer): Latest {
     queueId: row.readUInt16BE(1),
     offset: row.readUIntBE(3, 6),
     timeMs: row.readUInt16BE(9) * MS_HIGH + row.readUInt32BE(11),
+    position: row.length > POSITION_AT ? row.readUIntBE(POSITION_AT, 6) : 0,
   };
 }

@@ -130,7 +130,7 @@ export class StateLog {
     );
     if (hasKeys) this.state.addKeys(queue, bytes, start, start + length);
     if (queue.deduplicated || queue.compacted) {
-      this.state.latest.note(queue, queue.next - 1, timeMs, bytes, start, start + length);
+      this.state.latest.note(queue, queue.next - 1, timeMs, position, bytes, start, start + length);
     }
   }
 
@@ -178,7 +178,7 @@ export class StateLog {
     this.state.lastTimeMs = timeMs;
     this.state.addMessage(queue, position, recordBytes, tagHash, keyHash, timeMs, 0, 0);
     this.state.addKeys(queue, buffer, messageAt, originAt);
-    this.state.latest.note(queue, queue.next - 1, timeMs, buffer, messageAt, originAt);
+    this.state.latest.note(queue, queue.next - 1, timeMs, position, buffer, messageAt, originAt);
     this.state.applyOrigin(buffer.subarray(originAt, recordAt + recordBytes));
     this.arrived(queue);
     log.requestFlush();
@@ -267,7 +267,7 @@ export class StateLog {
     state.lastTimeMs = timeMs;
     state.addMessage(queue, position, recordBytes, tagHash, keyHash, timeMs, 0, 0);
     state.addKeys(queue, message, 0, length);
-    state.latest.note(queue, next, timeMs, message, 0, length);
+    state.latest.note(queue, next, timeMs, position, message, 0, length);
     state.heldDone(offset);
   }
 
