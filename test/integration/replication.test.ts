@@ -1,3 +1,5 @@
+import { readdirSync, renameSync } from 'node:fs';
+import { join } from 'node:path';
 import { BrokerService } from '@ternmq/proto/gen/ternmq/broker/v1/broker_pb';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { BrokerClient } from '../support/broker-client.ts';
@@ -152,6 +154,27 @@ describe('a slave with fixed roles', () => {
     await sameLogs([0, 1]);
   });
 
+  test('with a log of its own that is another one puts that aside, and takes its master’s', async () => {
+    await group.start(0, 'b1');
+    await group.start(0, 'other');
+    await group.ready();
+    const client = group.client();
+    await client.admin.createTopic('orders', { queues: 2 });
+    await using producer = client.producer();
+    for (let i = 0; i < 20; i++) await producer.send('orders', { body: `order ${i}` });
+    const { replica } = group.broker(0, 'other').roles;
+    const end = replica?.log.next ?? 0;
+    expect(end).toBeGreaterThan(500);
+    await group.stop(0, 'other');
+    // Somebody gives a member of one group the data folder of another: nothing of it is deleted.
+    renameSync(group.dataOf(0, 'other'), group.dataOf(1, 'b1'));
+    await group.start(1, 'b1');
+    await group.inSync([0, 1]);
+    await sameLogs([0, 1]);
+    const [aside] = readdirSync(join(group.dataOf(1), 'divergent'));
+    expect(aside).toMatch(/^log-0-\d+-epoch-\d+$/);
+  });
+
   test('begins anew when the master no longer keeps what it lacks, from the snapshot in the log', async () => {
     await group[Symbol.asyncDispose]();
     group = await BrokerGroup.create({ retentionBytes: '20MiB', retentionInterval: '100ms' });
@@ -221,6 +244,7 @@ describe('a slave with fixed roles', () => {
           $typeName: 'ternmq.log.v1.EpochBegun',
           epoch: lost.log.epoch,
           startPosition: BigInt(end),
+          nonce: 1n,
         },
       },
     });

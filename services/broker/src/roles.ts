@@ -36,7 +36,7 @@ import { RAW_METHODS } from './grpc/service.ts';
 import { Leading } from './leading.ts';
 import type { LogOptions } from './log/log-options.ts';
 import { copyLog, removeUnfinishedCopy } from './replication/copy-log.ts';
-import { cutTail } from './replication/cut-tail.ts';
+import { cutTail, setLogAside } from './replication/cut-tail.ts';
 import { Following, type Parting } from './replication/following.ts';
 import { Replica } from './replication/replica.ts';
 import { Replicas } from './replication/replicas.ts';
@@ -372,6 +372,7 @@ export class Roles {
     const { clock, disk, logger } = this.#modules;
     this.#parting = undefined;
     const { log, writer } = this.#replica as Replica;
+    const { start } = log;
     const cut = { end: log.next, epoch: log.epoch, storePosition: writer.position };
     await this.#closeRole(notMaster(undefined));
     await this.#closeReplica();
@@ -383,6 +384,13 @@ export class Roles {
         'cut what the master never had off the log, and kept it aside',
       );
     } else if (common === undefined) {
+      if (cut.end > 0) {
+        const aside = setLogAside(this.#log.folder, { ...cut, start }, disk);
+        logger.warn(
+          { aside, ...cut },
+          'the log has nothing that its master still has: put it aside',
+        );
+      }
       logger.info({ master }, "takes the master's log whole");
       const identity = {
         brokerName: this.#options.name,
@@ -411,7 +419,7 @@ export class Roles {
     } = this.#options;
     await this.#closeRole(notMaster(undefined));
     const replica = this.#replica as Replica;
-    await replica.lead(epoch);
+    await replica.lead(epoch, this.#modules.random);
     this.#epoch = epoch;
     this.#replicas = new Replicas(
       {

@@ -71,9 +71,10 @@ function attach(
   const slave = {
     start: Number(hello.startPosition),
     end: Number(hello.endPosition),
-    epochs: hello.epochs.map(({ epoch, startPosition }) => ({
+    epochs: hello.epochs.map(({ epoch, startPosition, nonce }) => ({
       epoch,
       start: Number(startPosition),
+      nonce: Number(nonce),
     })),
   };
   return replicas.attach(hello.id, slave, {

@@ -6,7 +6,7 @@ import { commonPosition } from './common-position.ts';
 const log = (end: number, epochs: [number, number][], start = 0) => ({
   start,
   end,
-  epochs: epochs.map(([epoch, at]): EpochStart => ({ epoch, start: at })),
+  epochs: epochs.map(([epoch, at]): EpochStart => ({ epoch, start: at, nonce: 7 })),
 });
 
 test('a slave that has a part of what its master has goes on at its own end', () => {
@@ -70,6 +70,13 @@ test('of an epoch that began elsewhere nothing is shared', () => {
       ]),
     ),
   ).toBe(300);
+});
+
+test('an epoch of the same number and start that somebody else has led is not the same', () => {
+  const other = log(650, [[1, 0]]);
+  const [epoch] = other.epochs;
+  const foreign = { ...other, epochs: [{ ...(epoch as EpochStart), nonce: 8 }] };
+  expect(commonPosition(log(900, [[1, 0]]), foreign)).toBeUndefined();
 });
 
 test('logs with nothing in common, or nothing that the master still keeps, begin anew', () => {

@@ -16,7 +16,7 @@ export interface LogShape {
  * Position up to which the slave's log is the master's, and from which the master can send; undefined when there is none
  * that the master still keeps, so that the slave must begin anew.
  *
- * An epoch has one writer: where both logs have an epoch with the same start, they are the same up to the end of that
+ * An epoch has one writer: where both logs have the same epoch, with the same start and nonce, they are the same up to the end of that
  * epoch in the one that has less of it.
  */
 export function commonPosition(master: LogShape, slave: LogShape): number | undefined {
@@ -24,7 +24,8 @@ export function commonPosition(master: LogShape, slave: LogShape): number | unde
   for (let i = slave.epochs.length - 1; i >= 0; i--) {
     const shared = slave.epochs[i] as EpochStart;
     const at = master.epochs.findIndex(
-      ({ epoch, start }) => epoch === shared.epoch && start === shared.start,
+      ({ epoch, start, nonce }) =>
+        epoch === shared.epoch && start === shared.start && nonce === shared.nonce,
     );
     if (at < 0) continue;
     const position = Math.min(endOf(master, at), endOf(slave, i));

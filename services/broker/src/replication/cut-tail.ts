@@ -9,6 +9,7 @@ import type { Disk } from '@ternmq/runtime';
 import { Segments } from '../log/segments.ts';
 import { WatermarkFile } from '../log/watermark-file.ts';
 
+const WHOLE = 'log-';
 const COPY_BYTES = 1 << 20;
 /** Largest copy that is kept of one tail. */
 const ASIDE_BYTES_MAX = 256 << 20;
@@ -42,6 +43,27 @@ export async function cutTail(
   } finally {
     segments.close();
   }
+}
+
+/**
+ * Puts a whole log aside that has nothing in common with the master's, or nothing that the master still keeps; returns the
+ * folder. Only the newest one is kept. A crash on the way leaves the log, or nothing: the slave finds out anew.
+ */
+export function setLogAside(
+  folder: string,
+  { start, end, epoch }: { start: number; end: number; epoch: number },
+  disk: Disk,
+): string {
+  const divergent = join(folder, 'divergent');
+  disk.makeFolder(divergent);
+  for (const name of disk.list(divergent)) {
+    if (name.startsWith(WHOLE)) disk.remove(join(divergent, name));
+  }
+  disk.remove(join(folder, 'state'));
+  disk.remove(join(folder, 'watermark'));
+  const aside = join(divergent, `${WHOLE}${start}-${end}-epoch-${epoch}`);
+  disk.rename(join(folder, 'log'), aside);
+  return aside;
 }
 
 /** Removes everything that a log and its state have, but for what was kept aside. */

@@ -79,10 +79,11 @@ export class MasterLink {
         ...slave,
         startPosition: BigInt(start),
         endPosition: BigInt(end),
-        epochs: epochs.map(({ epoch, start: at }) => ({
+        epochs: epochs.map(({ epoch, start: at, nonce }) => ({
           $typeName: 'ternmq.broker.v1.EpochStart',
           epoch,
           startPosition: BigInt(at),
+          nonce: BigInt(nonce),
         })),
       },
     });

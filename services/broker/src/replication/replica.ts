@@ -1,6 +1,6 @@
 // A broker's log and the state that follows from it, opened to follow: what a broker has in every role.
 
-import type { Clock, Disk, Logger } from '@ternmq/runtime';
+import type { Clock, Disk, Logger, Random } from '@ternmq/runtime';
 import type { CommitLog } from '../log/commit-log.ts';
 import type { LogOptions } from '../log/log-options.ts';
 import { RECORD_HEADER_BYTES, RecordTag } from '../log/record.ts';
@@ -14,6 +14,8 @@ import { StateLog } from '../state/state-log.ts';
 import { StateWriter } from '../state/state-writer.ts';
 import type { StateStore } from '../state/store.ts';
 import type { LogShape } from './common-position.ts';
+
+const NONCES = 2 ** 48;
 
 /** What opening a replica needs. */
 export interface ReplicaModules {
@@ -87,9 +89,9 @@ export class Replica {
   }
 
   /** Begins to lead: with everything it has, under an epoch of its own. Others must confirm that before it is shown. */
-  async lead(epoch: number): Promise<void> {
+  async lead(epoch: number, random: Random): Promise<void> {
     await this.log.lead(epoch);
-    this.stateLog.beginEpoch();
+    this.stateLog.beginEpoch(random.integer(NONCES));
     this.log.flush();
   }
 

@@ -386,7 +386,7 @@ export class BrokerState {
         this.epochs.trim(this.logStart);
         return;
       case 'epochBegun':
-        this.epochs.add(change.value.epoch, Number(change.value.startPosition));
+        this.epochs.add(change.value);
         return;
       case 'heldDropped':
         for (const offset of change.value.offsets) this.heldDone(Number(offset));

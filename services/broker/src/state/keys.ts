@@ -15,7 +15,7 @@
 //   RELOCATED  0x0a  topic id 4, queue id 2, offset 6       position, length and label, three doubles
 //   HELD_DONE  0x0b  chunk 5                                held-table.ts
 //   TRANSACTIONS 0x0c  offset 6                             transaction-table.ts
-//   EPOCHS     0x0e  epoch 4                                where it starts in the log, 8 bytes
+//   EPOCHS     0x0e  epoch 4                                where it starts in the log, and its nonce, two doubles
 //   RESENT     0x0f  topic id 4, queue id 2, chunk 5        resent-table.ts
 //   LATEST     0x0d  topic id 4, digest of a key 16         latest-table.ts
 //   INDEX      0x10  topic id 4, queue id 2, chunk 5        entries of 16 bytes; see queue.ts

@@ -93,7 +93,7 @@ export function loadState(
     if (queue !== undefined) state.resent.restore(queue, resentChunkIn(key), value);
   }
   for (const { key, value } of source.range(tableStart(Table.EPOCHS), tableEnd(Table.EPOCHS))) {
-    state.epochs.restore(idOf(key), value.readDoubleLE(0));
+    state.epochs.restore(idOf(key), value);
   }
   for (const { key } of source.range(tableStart(Table.DOOMED), tableEnd(Table.DOOMED))) {
     state.doomed.add(idOf(key));

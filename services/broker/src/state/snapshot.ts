@@ -20,7 +20,8 @@ import { readMeta } from './meta-row.ts';
 import type { StateLog } from './state-log.ts';
 import type { Row, StateStore } from './store.ts';
 
-const PART_BYTES = 256 << 10;
+/** With the largest row behind it, a part fits into the smallest segment. */
+const PART_BYTES = 32 << 10;
 const COPIED: readonly Table[] = [
   Table.META,
   Table.TOPICS,

@@ -66,12 +66,21 @@ export class StateLog {
     return position;
   }
 
-  /** Begins the log's epoch: the first record that it appends. */
-  beginEpoch(): void {
+  /**
+   * Begins the log's epoch: the first record that it appends.
+   *
+   * @param nonce chosen at random, a whole number below 2^53
+   */
+  beginEpoch(nonce: number): void {
     const { epoch, next } = this.log;
     this.change({
       case: 'epochBegun',
-      value: { $typeName: 'ternmq.log.v1.EpochBegun', epoch, startPosition: BigInt(next) },
+      value: {
+        $typeName: 'ternmq.log.v1.EpochBegun',
+        epoch,
+        startPosition: BigInt(next),
+        nonce: BigInt(nonce),
+      },
     });
   }
 
