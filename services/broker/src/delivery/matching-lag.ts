@@ -9,25 +9,27 @@ import type { MessageFilter } from './message-filter.ts';
 
 /** Entries that are looked at in one turn of the event loop. */
 const ENTRIES_A_TURN = 64 * CHUNK_ENTRIES;
-/** Entries that are looked at in all; what lies behind is taken for alike. */
-const ENTRIES_MAX = 4_000_000;
 
 /**
- * Counts the messages from an offset on that a filter wants; undefined when the index cannot tell, because the filter has an
- * SQL condition.
+ * Counts the messages from an offset on that a filter wants; undefined when the index cannot tell: because the filter has an
+ * SQL condition, or because messages are retained below the queue's begin, which the index no longer has.
+ *
+ * @param entriesMax entries that are looked at; what lies behind is taken for alike
  */
 export async function countMatching(
   state: BrokerState,
   queue: Queue,
   from: number,
   filter: MessageFilter,
+  entriesMax: number,
   clock: Clock,
 ): Promise<number | undefined> {
-  if (filter.readsMessages) return undefined;
-  const begin = nextKept(state, queue, from);
+  const begin = Math.max(from, state.beginOf(queue));
+  if (filter.readsMessages || queue.sparse || nextKept(state, queue, from) < begin)
+    return undefined;
   const end = queue.visibleEnd;
   if (filter.matchesAll || begin >= end) return Math.max(0, end - begin);
-  const lookedAt = Math.min(end, begin + ENTRIES_MAX);
+  const lookedAt = Math.min(end, begin + entriesMax);
   let matching = 0;
   for (let offset = begin; offset < lookedAt && !queue.deleted; ) {
     const turnEnd = Math.min(lookedAt, offset + ENTRIES_A_TURN);
@@ -40,6 +42,8 @@ export async function countMatching(
       }
     }
     if (offset < lookedAt) await new Promise<void>((resolve) => clock.defer(resolve));
+    // Retention may have taken messages meanwhile, and their part of the index.
+    offset = Math.max(offset, state.beginOf(queue));
   }
   return Math.round((matching * (end - begin)) / (lookedAt - begin));
 }

@@ -23,6 +23,9 @@ import { countKept, firstKept } from '../state/kept-messages.ts';
 import type { Topic } from '../state/topics.ts';
 import { findQueue } from './pull.ts';
 
+/** Messages that are looked at to tell how many of them a filter wants. */
+const COUNTED_MAX = 1_000_000;
+
 /** How far a progress is in each queue of its topic. */
 export async function queueProgressMessages(
   state: BrokerState,
@@ -33,10 +36,13 @@ export async function queueProgressMessages(
   const ages = await lagTimes.findAll(progress, topic.queues);
   const filter = delivery.filters.get(progress);
   const wanted: (number | undefined)[] = [];
+  const share = Math.ceil(COUNTED_MAX / topic.queues.length);
   for (const queue of topic.queues) {
     const { next } = queueProgress(progress, queue.queueId);
     wanted[queue.queueId] =
-      filter === undefined ? undefined : await countMatching(state, queue, next, filter, clock);
+      filter === undefined
+        ? undefined
+        : await countMatching(state, queue, next, filter, share, clock);
   }
   return topic.queues.map((queue) => {
     const begin = firstKept(state, queue);
