@@ -8,9 +8,9 @@ import { Client } from '@ternmq/sdk';
 import { BrokerClient } from './broker-client.ts';
 import type { DelayedEvent } from './delayed-checker.ts';
 import { sendDelayed } from './delayed-load.ts';
-import { KIND_TOPICS, type Kind, ledgerOf } from './kinds.ts';
+import { countedAs, KIND_TOPICS, type Kind, ledgerOf } from './kinds.ts';
 import { LineLedger } from './line-ledger.ts';
-import { type KindsOptions, RUNNING } from './load-process.ts';
+import { ENOUGH, type KindsOptions, RUNNING } from './load-process.ts';
 import type { OrderedEvent } from './ordered-checker.ts';
 import { consumeOrdered, sendOrdered } from './ordered-load.ts';
 import { SettlingReader } from './settling-reader.ts';
@@ -30,17 +30,30 @@ setInterval(() => {}, 60_000);
 
 const silent = new Set<Kind>(['delayed', 'transactions', 'ordered']);
 const ledgers: { close(): void }[] = [];
+/** How often each event that must come is still to come. */
+const lacking = new Map(Object.entries(options.least));
 
 /** Opens the ledger of a kind; a message has passed when it is acknowledged, ended or received. */
-function teller<Event extends { readonly kind: string }>(kind: Kind): (event: Event) => void {
+function teller<Event extends { readonly kind: string; readonly outcome?: string }>(
+  kind: Kind,
+): (event: Event) => void {
   const ledger = new LineLedger<Event>(join(options.folder, ledgerOf(kind, options.role)));
   ledgers.push(ledger);
   return (event) => {
     ledger.write(event);
+    countDown(countedAs(kind, event));
     if (silent.size === 0 || !['ack', 'ended', 'received'].includes(event.kind)) return;
     silent.delete(kind);
     if (silent.size === 0) console.log(RUNNING);
   };
+}
+
+function countDown(name: string): void {
+  const left = lacking.get(name);
+  if (left === undefined) return;
+  if (left > 1) lacking.set(name, left - 1);
+  else lacking.delete(name);
+  if (lacking.size === 0) console.log(ENOUGH);
 }
 
 const client = new Client({ nameservers: options.nameserver });
@@ -48,7 +61,7 @@ using broker = new BrokerClient(options.broker);
 const { signal } = finishing;
 let drawn = 0;
 /** What each part of the load uses. */
-const load = <Event extends { readonly kind: string }>(kind: Kind) => ({
+const load = <Event extends { readonly kind: string; readonly outcome?: string }>(kind: Kind) => ({
   client,
   topic: KIND_TOPICS[kind],
   random: seededRandom(options.seed + 0x9e3779b1 * drawn++),

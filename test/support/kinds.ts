@@ -14,3 +14,8 @@ export const KIND_TOPICS: Readonly<Record<Kind, string>> = {
 export function ledgerOf(kind: Kind, role: 'send' | 'consume'): string {
   return `${kind}-${role}`;
 }
+
+/** What an event is counted as in the load of its kind: `delayed recalled`, `transactions ended by commit`. */
+export function countedAs(kind: Kind, event: { kind: string; outcome?: string }): string {
+  return event.kind === 'ended' ? `${kind} ended by ${event.outcome}` : `${kind} ${event.kind}`;
+}

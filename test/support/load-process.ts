@@ -7,9 +7,12 @@ import { eventually } from './eventually.ts';
 
 const START_MS_MAX = 30_000;
 const FINISH_MS_MAX = 120_000;
+const ENOUGH_MS_MAX = 120_000;
 
 /** What a load process writes to its standard output once the first message has passed. */
 export const RUNNING = 'running';
+/** What a load process of all kinds writes once it has done what it must do at least. */
+export const ENOUGH = 'enough';
 
 /** What a load process does until it is told to finish. */
 export type LoadOptions = {
@@ -51,6 +54,8 @@ export interface KindsOptions {
   readonly seed: number;
   /** Longest delay of a message, in milliseconds. */
   readonly delayMsMax: number;
+  /** What it must have done at least, by the names that `countedAs` gives. */
+  readonly least: Readonly<Record<string, number>>;
 }
 
 /** A process that sends or consumes. */
@@ -103,6 +108,16 @@ export class LoadProcess implements AsyncDisposable {
     const { exit, stderr } = this.#child;
     if (exit === undefined) return;
     throw new Error(`the ${this.#role} process ended with ${exit.code ?? exit.signal}\n${stderr}`);
+  }
+
+  /** Waits until it has done what it must do at least, however slow the machine is. */
+  async enough(): Promise<void> {
+    await eventually(
+      `the ${this.#role} process has done enough`,
+      () => this.#child.exit !== undefined || this.#child.stdout.includes(ENOUGH) || undefined,
+      { withinMs: ENOUGH_MS_MAX },
+    );
+    this.expectRunning();
   }
 
   /** Tells it to finish: it waits for what is under way, completes its ledger and ends. */
