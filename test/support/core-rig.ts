@@ -113,7 +113,7 @@ export class CoreRig {
     this.#appender = new FrameAppender({
       stateLog,
       catalog: this.topics,
-      gate: guard,
+      gate: { askedBy: () => 'local', refusal: () => guard.refusal() },
       clock,
       timers: this.#timers,
       transactions: this.transactions,

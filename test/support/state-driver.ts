@@ -2,6 +2,7 @@
 
 import { create, toBinary } from '@bufbuild/protobuf';
 import {
+  type Acknowledgement,
   GroupSchema,
   TopicSchema,
   TransactionState,
@@ -242,6 +243,7 @@ export class StateDriver {
             }),
         queues: (old?.settings.queues ?? 0) + 1 + this.#random.integer(2),
         retentionMs: 0n,
+        acknowledgement: this.#random.integer(4) as Acknowledgement,
       },
     });
     stateLog.change({ case: 'topicPut', value });

@@ -62,6 +62,7 @@ export type { Transaction } from './transactions.ts';
 export type { StrategyName } from './transport/assignment.ts';
 export type { DeadLetter } from './transport/dead-letters.ts';
 export type {
+  AcknowledgementName,
   BroadcastMemberDescription,
   BrokerDescription,
   ConsumerDescription,

@@ -44,6 +44,30 @@ describe('the order', () => {
     expect([...a.bodies, ...b.bodies]).toEqual(bodies);
   });
 
+  test('of answers may differ among topics, and every message gets its own', async () => {
+    routes.add('slow', { a: 1 });
+    routes.add('quick', { a: 1 });
+    const producer = newProducer();
+    a.answer = ({ topic }) => (topic === 'slow' ? 'unanswered' : 'stored');
+    const answered: string[] = [];
+    const send = (topic: string) =>
+      producer.send(topic, { body: topic }).then(() => answered.push(topic));
+    const slow = send('slow');
+    await passing(send('quick'));
+    const slower = send('slow');
+    await passing(send('quick'));
+    expect(answered).toEqual(['quick', 'quick']);
+
+    // What has its answer is not sent again when the connection breaks, and what has none is.
+    const frames = a.frames.length;
+    a.answer = () => 'stored';
+    a.breakOff();
+    await passing(Promise.all([slow, slower]));
+    expect(answered).toEqual(['quick', 'quick', 'slow', 'slow']);
+    expect(a.frames.slice(frames).every(({ topic }) => topic === 'slow')).toBe(true);
+    expect([...a.bodies].sort()).toEqual(['quick', 'quick', 'slow', 'slow']);
+  });
+
   test('of one queue holds after refusals', async () => {
     const producer = newProducer();
     let refuse = 5;

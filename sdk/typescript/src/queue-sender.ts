@@ -159,6 +159,7 @@ export class QueueSender {
       encoded,
       frameId,
       left: false,
+      answered: false,
       abandoned: false,
       items,
       sequence: this.#sequence,

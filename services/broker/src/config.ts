@@ -159,9 +159,9 @@ export const BROKER_OPTIONS = defineOptions({
   },
   acknowledge: {
     kind: 'choice',
-    choices: ['in-sync', 'local'],
+    choices: ['in-sync', 'local', 'async'],
     default: 'in-sync',
-    doc: 'Answer producers when every in-sync member of the group has the message on its disk (in-sync), or this broker alone (local: a machine that is lost takes messages with it)',
+    doc: 'Answer producers when every in-sync member of the group has the message on its disk (in-sync), this broker alone as --flush says (local: a machine that is lost takes messages with it), or its page cache (async: a loss of power does, too); a topic may say otherwise',
   },
   minInSync: {
     kind: 'int',

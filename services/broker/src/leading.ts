@@ -16,6 +16,7 @@ import { Puller } from './delivery/pull.ts';
 import type { DiskGuard } from './disk-guard.ts';
 import { MessageSearch } from './find/message-search.ts';
 import { Tracer } from './find/tracer.ts';
+import { Acknowledgements } from './grpc/acknowledgements.ts';
 import { FrameAppender } from './grpc/append-frame.ts';
 import type { BrokerIdentity } from './grpc/describe-broker.ts';
 import { ProduceStreams } from './grpc/produce.ts';
@@ -53,6 +54,7 @@ export interface LeadingModules {
 export class Leading {
   readonly handlers: Handlers;
   readonly replicas: Replicas;
+  readonly #acknowledgements: Acknowledgements;
   readonly #produce: ProduceStreams;
   readonly #streams: ReadonlyMap<string, SubscribeStream>;
   readonly #closing: AbortController;
@@ -61,6 +63,7 @@ export class Leading {
   private constructor(parts: {
     handlers: Handlers;
     replicas: Replicas;
+    acknowledgements: Acknowledgements;
     produce: ProduceStreams;
     streams: ReadonlyMap<string, SubscribeStream>;
     closing: AbortController;
@@ -68,6 +71,7 @@ export class Leading {
   }) {
     this.handlers = parts.handlers;
     this.replicas = parts.replicas;
+    this.#acknowledgements = parts.acknowledgements;
     this.#produce = parts.produce;
     this.#streams = parts.streams;
     this.#closing = parts.closing;
@@ -164,15 +168,17 @@ export class Leading {
     closers.push(() => memberExpiry.close());
 
     const inboxes = new ReplyInboxes(options.name, { clock, random });
+    const acknowledgements = new Acknowledgements(options.acknowledge, { log, replicas, guard });
+    closers.push(() => acknowledgements.close(closing.signal.reason as Error));
     const appender = new FrameAppender({
       stateLog,
       catalog: topics,
-      gate: { refusal: () => replicas.refusal() ?? guard.refusal() },
+      gate: acknowledgements,
       clock,
       timers,
       transactions,
     });
-    const produce = new ProduceStreams({ log, appender, clock });
+    const produce = new ProduceStreams({ log, acknowledgements, appender, clock });
     retention.start();
     timers.start();
     transactions.start();
@@ -194,6 +200,7 @@ export class Leading {
       tracer,
       puller,
       collector,
+      acknowledgements,
       appender,
       inboxes,
       produce,
@@ -227,6 +234,7 @@ export class Leading {
     return new Leading({
       handlers,
       replicas,
+      acknowledgements,
       produce,
       streams,
       closing,
@@ -234,9 +242,16 @@ export class Leading {
     });
   }
 
-  /** More of the log is visible, or durable. */
+  /** More of the log is written. */
+  wrote(): void {
+    this.#produce.wrote();
+    this.#acknowledgements.advanced();
+  }
+
+  /** More of the log is visible, durable, or at the slaves. */
   advanced(): void {
     this.#produce.advanced();
+    this.#acknowledgements.advanced();
   }
 
   /** Ends what clients have open; resolves when frames in flight are answered, or after the grace. */

@@ -157,7 +157,7 @@ export class Roles {
   /** Why it does not do what its role asks of it; undefined when it does. */
   get trouble(): string | undefined {
     if (this.#role === 'leading') {
-      return this.#replicas?.enough === false
+      return this.#options.acknowledge === 'in-sync' && this.#replicas?.enough === false
         ? 'too few replicas are in sync to acknowledge messages'
         : undefined;
     }
@@ -254,7 +254,10 @@ export class Roles {
       logger: logger.child({ part: 'disk' }),
     });
     replica.log.observe({
-      wrote: () => this.#replicas?.wrote(),
+      wrote: () => {
+        this.#replicas?.wrote();
+        this.#leading?.wrote();
+      },
       advanced: () => {
         this.#replicas?.advanced();
         replica.stateLog.advanced();
@@ -441,6 +444,7 @@ export class Roles {
         coordinator,
         clock,
         logger: logger.child({ part: 'replication' }),
+        advanced: () => this.#leading?.advanced(),
       },
     );
     this.#moved('taking over');

@@ -1,6 +1,11 @@
 // `tern topic`: topics.
 
-import type { TopicDescription, TopicKindName, TopicSettings } from '@ternmq/sdk';
+import type {
+  AcknowledgementName,
+  TopicDescription,
+  TopicKindName,
+  TopicSettings,
+} from '@ternmq/sdk';
 import { type Command, Option } from 'commander';
 import { duration, size, wholeNumber } from '../arguments.ts';
 import { addClientCommand, type ClientCall } from '../client-command.ts';
@@ -15,6 +20,7 @@ interface SettingFlags {
   readonly retentionBytes?: number;
   readonly type?: TopicKindName;
   readonly deduplication?: number;
+  readonly acknowledge?: AcknowledgementName;
 }
 
 const KINDS: readonly TopicKindName[] = [
@@ -25,6 +31,8 @@ const KINDS: readonly TopicKindName[] = [
   'mixed',
   'priority',
 ];
+
+const ACKNOWLEDGEMENTS: readonly AcknowledgementName[] = ['group', 'in-sync', 'local', 'async'];
 
 /** Completes the command. */
 export function topicCommand(command: Command): void {
@@ -62,6 +70,7 @@ export function topicCommand(command: Command): void {
         'tern topic create reminders --type delay',
         'tern topic create payments --deduplication 10m',
         'tern topic create settings --compacted',
+        'tern topic create clicks --acknowledge async',
       ],
     },
     (create) =>
@@ -97,7 +106,7 @@ export function topicCommand(command: Command): void {
       const settings = settingsOf(flags);
       if (Object.keys(settings).length === 0) {
         throw new UsageError(
-          'say what to change: --queues, --retention, --retention-bytes, --deduplication or --type',
+          'say what to change: --queues, --retention, --retention-bytes, --deduplication, --acknowledge or --type',
         );
       }
       const topics = await client.admin.updateTopic(topic, settings, options);
@@ -142,17 +151,24 @@ function addSettingFlags(command: Command): Command {
         '--type <kind>',
         'Which kind of messages it takes; without it, every kind',
       ).choices(KINDS),
+    )
+    .addOption(
+      new Option(
+        '--acknowledge <when>',
+        'Answer senders when every in-sync member has the message on disk, this broker alone, or its page cache (async); group: as the brokers were told',
+      ).choices(ACKNOWLEDGEMENTS),
     );
 }
 
 function settingsOf(flags: SettingFlags): TopicSettings {
-  const { queues, retention, retentionBytes, type, deduplication } = flags;
+  const { queues, retention, retentionBytes, type, deduplication, acknowledge } = flags;
   return {
     ...(queues === undefined ? {} : { queues }),
     ...(retention === undefined ? {} : { retentionMs: retention }),
     ...(retentionBytes === undefined ? {} : { retentionBytes }),
     ...(type === undefined ? {} : { kind: type }),
     ...(deduplication === undefined ? {} : { deduplicationWindowMs: deduplication }),
+    ...(acknowledge === undefined ? {} : { acknowledgement: acknowledge }),
   };
 }
 
@@ -198,6 +214,7 @@ function topicTable(topics: readonly TopicDescription[]): string {
       value: ({ settings }) =>
         settings.deduplicationWindowMs ? spanText(settings.deduplicationWindowMs) : '-',
     },
+    { title: 'acknowledged', value: ({ settings }) => settings.acknowledgement },
     { title: 'created', value: ({ createdMs }) => timeText(createdMs) },
   ]);
 }

@@ -1,6 +1,7 @@
 // What operators see, as plain objects: numbers instead of bigints, names instead of codes.
 
 import {
+  Acknowledgement,
   type RetryBackoff as BackoffMessage,
   type ConsumerDescription as ConsumerMessage,
   type DescribeBrokerResponse,
@@ -36,6 +37,27 @@ export interface TopicSettings {
    * topic is created.
    */
   readonly compacted?: boolean;
+  /** When senders are answered; `group` is as the broker group was told, also when nobody said. */
+  readonly acknowledgement?: AcknowledgementName;
+}
+
+const ACKNOWLEDGEMENTS = {
+  group: Acknowledgement.UNSPECIFIED,
+  'in-sync': Acknowledgement.IN_SYNC,
+  local: Acknowledgement.LOCAL,
+  async: Acknowledgement.ASYNC,
+} as const;
+
+/**
+ * When senders are answered: when every in-sync member of the broker group has the message on its disk, when the broker alone
+ * has it (a machine that is lost takes messages with it), when it has written it (a loss of power does, too), or as the broker
+ * group was told.
+ */
+export type AcknowledgementName = keyof typeof ACKNOWLEDGEMENTS;
+
+function acknowledgementName(acknowledgement: Acknowledgement): AcknowledgementName {
+  const found = Object.entries(ACKNOWLEDGEMENTS).find(([, value]) => value === acknowledgement);
+  return (found?.[0] as AcknowledgementName | undefined) ?? 'group';
 }
 
 const KINDS = {
@@ -299,6 +321,9 @@ export function topicOf(broker: string, topic: Topic): TopicDescription {
       kind: kindName(topic.settings?.kind ?? TopicKind.UNSPECIFIED),
       deduplicationWindowMs: Number(topic.settings?.deduplicationWindowMs ?? 0n),
       compacted: topic.settings?.compacted ?? false,
+      acknowledgement: acknowledgementName(
+        topic.settings?.acknowledgement ?? Acknowledgement.UNSPECIFIED,
+      ),
     },
     createdMs: Number(topic.createdMs),
   };
@@ -424,8 +449,9 @@ export function topicSettings(settings: TopicSettings): {
   kind: TopicKind;
   deduplicationWindowMs?: bigint;
   compacted?: boolean;
+  acknowledgement?: Acknowledgement;
 } {
-  const { deduplicationWindowMs: windowMs, compacted } = settings;
+  const { deduplicationWindowMs: windowMs, compacted, acknowledgement } = settings;
   return {
     queues: settings.queues ?? 0,
     retentionMs: BigInt(settings.retentionMs ?? 0),
@@ -433,6 +459,9 @@ export function topicSettings(settings: TopicSettings): {
     kind: KINDS[settings.kind ?? 'any'],
     ...(windowMs === undefined ? {} : { deduplicationWindowMs: BigInt(windowMs) }),
     ...(compacted === undefined ? {} : { compacted }),
+    ...(acknowledgement === undefined
+      ? {}
+      : { acknowledgement: ACKNOWLEDGEMENTS[acknowledgement] }),
   };
 }
 

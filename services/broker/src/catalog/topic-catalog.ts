@@ -1,6 +1,6 @@
 // The topics as applications and operators see them: found, created, changed and deleted by name.
 
-import { TopicKind } from '@ternmq/proto/gen/ternmq/broker/v1/broker_pb';
+import { Acknowledgement, TopicKind } from '@ternmq/proto/gen/ternmq/broker/v1/broker_pb';
 import { TernError } from '@ternmq/runtime';
 import { isByPriority, PRIORITIES } from '../state/priority.ts';
 import { REPEAT_WINDOW_MS_MAX } from '../state/repeats.ts';
@@ -24,6 +24,8 @@ export interface TopicChoice {
   readonly deduplicationWindowMs?: number | undefined;
   /** Only when a topic is created; absent keeps it as it is. */
   readonly compacted?: boolean | undefined;
+  /** UNSPECIFIED is what the group was told; absent keeps it as it is. */
+  readonly acknowledgement?: Acknowledgement | undefined;
 }
 
 /** How topics are made. */
@@ -104,6 +106,7 @@ export class TopicCatalog {
       kind: choice.kind ?? TopicKind.UNSPECIFIED,
       deduplicationWindowMs: choice.deduplicationWindowMs ?? 0,
       compacted: choice.compacted ?? false,
+      acknowledgement: choice.acknowledgement ?? Acknowledgement.UNSPECIFIED,
     });
   }
 
@@ -123,6 +126,7 @@ export class TopicCatalog {
         kind: TopicKind.UNSPECIFIED,
         deduplicationWindowMs: 0,
         compacted: false,
+        acknowledgement: Acknowledgement.UNSPECIFIED,
       })
     );
   }
@@ -168,6 +172,7 @@ export class TopicCatalog {
       kind,
       deduplicationWindowMs: choice.deduplicationWindowMs ?? topic.settings.deduplicationWindowMs,
       compacted,
+      acknowledgement: choice.acknowledgement ?? topic.settings.acknowledgement,
     });
   }
 
@@ -187,6 +192,12 @@ export class TopicCatalog {
     }
     if (!Object.values<number>(TopicKind).includes(settings.kind)) {
       throw invalid('settings.kind', `this broker knows no kind ${settings.kind} of topics`);
+    }
+    if (!Object.values<number>(Acknowledgement).includes(settings.acknowledgement)) {
+      throw invalid(
+        'settings.acknowledgement',
+        `this broker knows no acknowledgement ${settings.acknowledgement}`,
+      );
     }
     if (isByPriority(settings)) {
       if (settings.queues > PRIORITIES) {

@@ -15,6 +15,7 @@ import type { StateLog } from '../state/state-log.ts';
 import { isSystemTopic, type Topic } from '../state/topics.ts';
 import type { TimerRelease } from '../timers/timer-release.ts';
 import { TRANSACTION_MESSAGES_MAX, type Transactions } from '../transactions/transactions.ts';
+import type { Acknowledged } from './acknowledgements.ts';
 import { DroppedRun } from './dropped-run.ts';
 import { type FramePart, FrameParts, placeIn } from './frame-parts.ts';
 import type { Refusal } from './frame-refusal.ts';
@@ -23,8 +24,10 @@ import { wrongKind } from './message-kind.ts';
 
 /** Says whether messages are taken at all now. */
 export interface SendGate {
-  /** Why not; undefined when they are. */
-  refusal(): Refusal | undefined;
+  /** When the senders of a topic are answered; what is usual when there is none. */
+  askedBy(topic: Topic | undefined): Acknowledged;
+  /** Why messages that are answered then are not taken; undefined when they are. */
+  refusal(asked: Acknowledged): Refusal | undefined;
 }
 
 /** When a producer may be asked first for the outcome of a transaction, in milliseconds. */
@@ -89,6 +92,8 @@ export class FrameAppender {
   baseOffset = 0;
   /** Only when the messages are not next to each other in the queue. */
   parts: readonly FramePart[] | undefined;
+  /** When its sender is answered, also of a refusal. */
+  asked: Acknowledged;
 
   constructor(modules: {
     stateLog: StateLog;
@@ -104,11 +109,12 @@ export class FrameAppender {
     this.#clock = modules.clock;
     this.#timers = modules.timers;
     this.#transactions = modules.transactions;
+    this.asked = this.#gate.askedBy(undefined);
   }
 
   /**
-   * Appends a frame; returns why it is refused, or undefined. It is stored for good when the log is visible up
-   * to `log.next`.
+   * Appends a frame; returns why it is refused, or undefined. It is stored for good when the log has come to `log.next` in
+   * the way that is asked for.
    *
    * @param bornHost 16 bytes: where the frame came from
    */
@@ -118,10 +124,11 @@ export class FrameAppender {
     this.queue = undefined;
     this.parts = undefined;
     this.baseOffset = 0;
+    this.asked = this.#gate.askedBy(undefined);
     const refusal = scanner.scan(bytes) ?? this.#choose(bytes);
     if (refusal !== undefined) return refusal;
     if (scanner.transactionAt >= 0) {
-      return this.#gate.refusal() ?? this.#beginTransaction(bytes, bornHost);
+      return this.#gate.refusal(this.asked) ?? this.#beginTransaction(bytes, bornHost);
     }
     if (scanner.delayed > 0) return this.#delay(bytes, bornHost);
     const queue = this.queue as unknown as Queue;
@@ -142,7 +149,7 @@ export class FrameAppender {
    * @param skip messages of the frame that are stored already
    */
   #closedTo(skip: number): Refusal | undefined {
-    return skip > 0 ? undefined : this.#gate.refusal();
+    return skip > 0 ? undefined : this.#gate.refusal(this.asked);
   }
 
   /** Finds the frame's topic and queue. */
@@ -151,6 +158,7 @@ export class FrameAppender {
     const name = bytes.toString('latin1', scanner.topicAt, scanner.topicEnd);
     const topic = this.#catalog.find(name) ?? this.#create(name);
     if ('reason' in topic) return topic;
+    this.asked = this.#gate.askedBy(topic);
     const queues = topic.queues.length;
     const wrong = wrongKind(topic, scanner);
     if (wrong !== undefined) return wrong;
@@ -272,7 +280,7 @@ export class FrameAppender {
         message: `there is no topic ${name}; create it with 'tern topic create ${name}'`,
       };
     }
-    return this.#gate.refusal() ?? this.#catalog.createDefault(name);
+    return this.#gate.refusal(this.asked) ?? this.#catalog.createDefault(name);
   }
 
   /**

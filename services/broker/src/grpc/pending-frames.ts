@@ -1,4 +1,4 @@
-// Frames that wait until the log is visible up to their end, in the order of the log. When it is, each
+// Frames that wait until the log has come to their end, in the order of the log. When it has, each
 // stream gets all its outcomes in one gRPC message.
 //
 //   ProduceResponse: 0x0a length FrameOutcome …
@@ -45,7 +45,7 @@ export class PendingFrames {
     return this.#positions.length - this.#head;
   }
 
-  /** Adds a frame that is stored when the log is visible up to `position`. */
+  /** Adds a frame that is stored when the log has come to `position`. */
   add(
     position: number,
     sink: OutcomeSink,
@@ -66,11 +66,11 @@ export class PendingFrames {
   }
 
   /** Answers every frame up to a position. */
-  release(visible: number): void {
+  release(reached: number): void {
     const batches = new Map<OutcomeSink, Batch>();
     while (
       this.#head < this.#positions.length &&
-      (this.#positions[this.#head] as number) <= visible
+      (this.#positions[this.#head] as number) <= reached
     ) {
       const index = this.#head++;
       const sink = this.#sinks[index] as OutcomeSink;

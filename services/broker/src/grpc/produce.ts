@@ -6,6 +6,7 @@
 import type { ServerDuplexStream } from '@grpc/grpc-js';
 import { type Clock, failStream } from '@ternmq/runtime';
 import type { CommitLog } from '../log/commit-log.ts';
+import { ACKNOWLEDGED, type Acknowledged, type Acknowledgements } from './acknowledgements.ts';
 import type { FrameAppender } from './append-frame.ts';
 import { bornHostOf } from './born-host.ts';
 import { frameRefusal, type Refusal } from './frame-refusal.ts';
@@ -50,14 +51,21 @@ export class ProduceStreams {
   readonly #log: CommitLog;
   readonly #appender: FrameAppender;
   readonly #clock: Clock;
-  readonly #pending = new PendingFrames();
+  readonly #acknowledgements: Acknowledgements;
+  readonly #pending = new Map(ACKNOWLEDGED.map((asked) => [asked, new PendingFrames()]));
   readonly #streams = new Set<ProduceStream>();
   #releasing = false;
   /** Who waits until every frame is answered. */
   #drained: (() => void) | undefined;
 
-  constructor(modules: { log: CommitLog; appender: FrameAppender; clock: Clock }) {
+  constructor(modules: {
+    log: CommitLog;
+    acknowledgements: Acknowledgements;
+    appender: FrameAppender;
+    clock: Clock;
+  }) {
     this.#log = modules.log;
+    this.#acknowledgements = modules.acknowledgements;
     this.#appender = modules.appender;
     this.#clock = modules.clock;
   }
@@ -69,7 +77,13 @@ export class ProduceStreams {
 
   /** Frames that wait until they are durable enough. */
   get unanswered(): number {
-    return this.#pending.size;
+    let size = 0;
+    for (const pending of this.#pending.values()) size += pending.size;
+    return size;
+  }
+
+  #pendingOf(asked: Acknowledged): PendingFrames {
+    return this.#pending.get(asked) as PendingFrames;
   }
 
   /** The RPC. */
@@ -102,8 +116,9 @@ export class ProduceStreams {
     } catch (error) {
       refusal = frameRefusal(error);
     }
-    const { topic, queue, baseOffset, parts, scanner } = this.#appender;
+    const { topic, queue, baseOffset, parts, scanner, asked } = this.#appender;
     const { frameId } = scanner;
+    const pending = this.#pendingOf(asked);
     const position = this.#log.next;
     if (refusal !== undefined) {
       const { reason, message } = refusal;
@@ -116,9 +131,9 @@ export class ProduceStreams {
         message,
         parts: [],
       };
-      this.#pending.addRare(position, stream, outcome);
+      pending.addRare(position, stream, outcome);
     } else if (parts !== undefined) {
-      this.#pending.addRare(position, stream, {
+      pending.addRare(position, stream, {
         frameId,
         queueId: queue?.queueId ?? 0,
         baseOffset: BigInt(baseOffset),
@@ -134,10 +149,10 @@ export class ProduceStreams {
         })),
       });
     } else {
-      this.#pending.add(position, stream, frameId, queue?.queueId ?? 0, baseOffset, topic?.id ?? 0);
+      pending.add(position, stream, frameId, queue?.queueId ?? 0, baseOffset, topic?.id ?? 0);
     }
     // Nothing new in the log, so the log will not tell: a refusal, or a frame that was stored before.
-    if (position <= this.#log.visible) this.#releaseSoon();
+    if (position <= this.#acknowledgements.reached(asked)) this.#releaseSoon();
     if (this.#log.congested) stream.call.pause();
   }
 
@@ -150,11 +165,19 @@ export class ProduceStreams {
     });
   }
 
-  /** The log has become visible further. */
+  /** More is written, and not yet more than that. */
+  wrote(): void {
+    const pending = this.#pendingOf('async');
+    if (pending.size > 0) pending.release(this.#acknowledgements.reached('async'));
+  }
+
+  /** The log has come further. */
   advanced(): void {
-    this.#pending.release(this.#log.visible);
+    for (const [asked, pending] of this.#pending) {
+      if (pending.size > 0) pending.release(this.#acknowledgements.reached(asked));
+    }
     if (this.#drained !== undefined) {
-      if (this.#pending.size === 0) this.#drained();
+      if (this.unanswered === 0) this.#drained();
       return;
     }
     if (this.#log.congested) return;
@@ -169,7 +192,7 @@ export class ProduceStreams {
    */
   async stop(graceMs: number, reason: Error): Promise<void> {
     for (const { call } of this.#streams) call.removeAllListeners('data').pause();
-    if (this.#pending.size > 0 && graceMs > 0) {
+    if (this.unanswered > 0 && graceMs > 0) {
       await new Promise<void>((resolve) => {
         const timer = this.#clock.setTimer(graceMs, resolve);
         this.#drained = () => {

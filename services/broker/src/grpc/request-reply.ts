@@ -12,6 +12,7 @@ import type { Message } from '@ternmq/proto/gen/ternmq/message/v1/message_pb';
 import { type Clock, TernError, type UnaryContext } from '@ternmq/runtime';
 import type { CommitLog } from '../log/commit-log.ts';
 import type { ReplyInboxes } from '../replies/reply-inboxes.ts';
+import type { Acknowledgements } from './acknowledgements.ts';
 import type { FrameAppender } from './append-frame.ts';
 import { bornHostOf } from './born-host.ts';
 import { inRange, leftOf } from './bounds.ts';
@@ -24,6 +25,7 @@ const TIMEOUT_MS_MAX = 600_000;
 /** What the RPCs use. */
 export interface ReplyModules {
   readonly log: CommitLog;
+  readonly acknowledgements: Acknowledgements;
   readonly appender: FrameAppender;
   readonly inboxes: ReplyInboxes;
   readonly clock: Clock;

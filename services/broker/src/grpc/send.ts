@@ -8,6 +8,7 @@ import {
 } from '@ternmq/proto/gen/ternmq/broker/v1/broker_pb';
 import { type ErrorCode, TernError, unary } from '@ternmq/runtime';
 import type { CommitLog } from '../log/commit-log.ts';
+import type { Acknowledgements } from './acknowledgements.ts';
 import type { FrameAppender } from './append-frame.ts';
 import { bornHostOf } from './born-host.ts';
 import { type FramePart, placeIn } from './frame-parts.ts';
@@ -40,7 +41,7 @@ export function refusalError({ reason, message }: Refusal): TernError {
 /** The RPC; takes and answers bytes. */
 export function send(
   brokerName: string,
-  modules: { log: CommitLog; appender: FrameAppender },
+  modules: { log: CommitLog; acknowledgements: Acknowledgements; appender: FrameAppender },
 ): handleUnaryCall<Buffer, Buffer> {
   return unary<Buffer, Buffer>(async (request, context) => {
     const response = await store(brokerName, modules, request, bornHostOf(context.peer));
@@ -49,13 +50,17 @@ export function send(
 }
 
 /**
- * Stores the messages of an encoded SendRequest; resolves when they are durable, or checked when that is enough.
+ * Stores the messages of an encoded SendRequest; resolves when they may be acknowledged, or are checked when that is enough.
  *
  * @param bornHost 16 bytes: where the request came from
  */
 export async function store(
   brokerName: string,
-  { log, appender }: { log: CommitLog; appender: FrameAppender },
+  {
+    log,
+    acknowledgements,
+    appender,
+  }: { log: CommitLog; acknowledgements: Acknowledgements; appender: FrameAppender },
   request: Buffer,
   bornHost: Buffer,
 ): Promise<SendResponse> {
@@ -66,14 +71,14 @@ export async function store(
     refusal = frameRefusal(error);
   }
   if (refusal !== undefined) throw refusalError(refusal);
-  const { topic, queue, baseOffset, scanner } = appender;
+  const { topic, queue, baseOffset, scanner, asked } = appender;
   const topicId = topic?.id ?? 0;
   const queueId = queue?.queueId ?? 0;
   const plain: FramePart = { firstIndex: 0, queueId, offset: baseOffset, duplicate: false };
   const parts = appender.parts ?? [plain];
   const { count, oneWay } = scanner;
   const begun = scanner.transactionAt >= 0;
-  if (!oneWay) await log.visibleAt(log.next);
+  if (!oneWay) await acknowledgements.at(log.next, asked);
   const receipts = Array.from({ length: count }, (_, index) => {
     const place = placeIn(parts, index);
     return {

@@ -32,6 +32,7 @@ function choiceOf(settings: TopicSettings | undefined): TopicChoice {
         ? undefined
         : Number(settings.deduplicationWindowMs),
     compacted: settings?.compacted,
+    acknowledgement: settings?.acknowledgement,
   };
 }
 

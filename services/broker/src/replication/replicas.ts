@@ -72,6 +72,7 @@ export class Replicas {
   readonly #coordinator: Pick<Coordinator, 'setInSync' | 'leadsUntilMs'>;
   readonly #clock: Clock;
   readonly #logger: Logger;
+  readonly #advanced: () => void;
   readonly #runs: RunReader;
   readonly #set: InSyncSet;
   readonly #feeds = new Map<number, ReplicaFeed>();
@@ -81,6 +82,8 @@ export class Replicas {
   #asking = false;
   /** Messages are not taken: another member is about to lead. */
   #handingOver = false;
+  /** As `kept`, in a group that does not wait for it. */
+  #kept = 0;
   #closed: Error | undefined;
 
   constructor(
@@ -92,6 +95,8 @@ export class Replicas {
       coordinator: Pick<Coordinator, 'setInSync' | 'leadsUntilMs'>;
       clock: Clock;
       logger: Logger;
+      /** In a group that does not wait for the in-sync set: it may have more. */
+      advanced: () => void;
     },
   ) {
     this.#options = options;
@@ -100,6 +105,7 @@ export class Replicas {
     this.#coordinator = modules.coordinator;
     this.#clock = modules.clock;
     this.#logger = modules.logger;
+    this.#advanced = modules.advanced;
     this.#runs = modules.log.runs();
     this.#set = new InSyncSet(options.selfId, inSync, options.limits, this.#clock.monotonicMs());
     this.#timers = [
@@ -176,10 +182,26 @@ export class Replicas {
     return to;
   }
 
-  /** Why messages are not taken now; undefined when they are. */
-  refusal(): Refusal | undefined {
+  /**
+   * Why messages are not taken now; undefined when they are.
+   *
+   * @param inSync is it asked for that the in-sync set has them? What the group was told when absent
+   */
+  refusal(inSync: boolean = this.#options.waits): Refusal | undefined {
     if (this.#handingOver) return HANDED_OVER;
-    return this.#options.waits && !this.enough ? TOO_FEW : undefined;
+    return inSync && !this.enough ? TOO_FEW : undefined;
+  }
+
+  /** May this broker still answer anybody? */
+  get leads(): boolean {
+    return this.#clock.monotonicMs() < this.#coordinator.leadsUntilMs;
+  }
+
+  /** Position that the in-sync set has for good: it was large enough when it got there. Never falls. */
+  get kept(): number {
+    if (this.#options.waits) return this.#log.visible;
+    if (this.enough && this.leads) this.#kept = Math.max(this.#kept, this.replicated);
+    return this.#kept;
   }
 
   /** Position that every member of the set has, whether or not there are enough of them. */
@@ -258,12 +280,12 @@ export class Replicas {
   advanced(): void {
     if (!this.#options.waits) {
       this.#tellSoon();
+      this.#advanced();
       return;
     }
     if (this.#unlimited) return;
-    const { leadsUntilMs } = this.#coordinator;
     const unlimited = this.#log.confirmed === Number.POSITIVE_INFINITY;
-    const holds = this.enough && this.#clock.monotonicMs() < leadsUntilMs;
+    const holds = this.enough && this.leads;
     const confirmed = holds ? this.replicated : 0;
     if (confirmed <= this.#log.confirmed && !unlimited) return;
     this.#log.confirm(confirmed);

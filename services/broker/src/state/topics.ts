@@ -2,6 +2,7 @@
 
 import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
 import {
+  Acknowledgement,
   TopicKind,
   type Topic as TopicMessage,
   TopicSchema,
@@ -23,6 +24,8 @@ export interface TopicSettings {
   readonly deduplicationWindowMs: number;
   /** The newest message of each ordering key is retained. */
   readonly compacted: boolean;
+  /** When senders are answered; UNSPECIFIED is what the group was told. */
+  readonly acknowledgement: Acknowledgement;
 }
 
 /** A topic on this broker. */
@@ -93,6 +96,7 @@ export class TopicTable {
       kind: message.settings?.kind ?? TopicKind.UNSPECIFIED,
       deduplicationWindowMs: Number(message.settings?.deduplicationWindowMs ?? 0n),
       compacted: message.settings?.compacted ?? false,
+      acknowledgement: message.settings?.acknowledgement ?? Acknowledgement.UNSPECIFIED,
     };
     let topic = this.#byId.get(id);
     if (topic === undefined) {
@@ -154,6 +158,7 @@ export function topicMessage(
       kind: topic.settings.kind,
       deduplicationWindowMs: BigInt(topic.settings.deduplicationWindowMs),
       compacted: topic.settings.compacted,
+      acknowledgement: topic.settings.acknowledgement,
     },
   });
 }

@@ -14,8 +14,8 @@ import type { Routes } from '../../routes.ts';
 import type { ByteStream, StreamListener } from '../channel.ts';
 import type { Channels } from '../channels.ts';
 
-/** What became of a frame: its messages' offsets, a refusal, or silence. */
-export type Answer = { reason: string } | 'stored' | 'silence';
+/** What became of a frame: its messages' offsets, also when it does not say so, a refusal, or silence. */
+export type Answer = { reason: string } | 'stored' | 'unanswered' | 'silence';
 
 /** A broker as a producer sees it: keeps messages by queue, knows sequences, and can be away. */
 export class FakeBroker {
@@ -58,12 +58,12 @@ export class FakeBroker {
     this.frames.push(frame);
     const answer = this.answer(frame);
     if (answer === 'silence') return;
-    const stored = answer === 'stored' || this.#knows(frame);
-    const outcome = stored ? this.#store(frame) : answer;
+    const outcome = typeof answer === 'string' || this.#knows(frame) ? this.#store(frame) : answer;
     const response = create(ProduceResponseSchema, {
       outcomes: [{ frameId: frame.frameId, queueId: frame.queueId ?? 0, ...outcome }],
     });
     const answered = Buffer.from(toBinary(ProduceResponseSchema, response));
+    if (answer === 'unanswered') return;
     setImmediate(() => {
       if (this.#streams.has(listener)) listener.message(answered);
     });
