@@ -74,6 +74,15 @@ afterAll(async () => {
   await folder[Symbol.asyncDispose]();
 });
 
+test('waiting for a cluster that is not there ends when the time is up, and says what is missing', async () => {
+  const wait = ['--exit-when-healthy', '--within', '1s', '--timeout', '200ms'];
+  const nobody = ['--nameserver', '127.0.0.1:1'];
+  const { code, stdout, stderr } = await run(['cluster', 'health', ...wait, ...nobody]);
+  expect(code).toBe(1);
+  expect(stdout).toMatch(/127\.0\.0\.1:1/);
+  expect(stderr).toMatch(/ \[UNHEALTHY\]\n$/);
+});
+
 describe('tern start', () => {
   test('is ready exactly when clients can send, and shows the metrics of both services', async () => {
     const page = async (path: string) => fetch(`http://${places.metrics}${path}`);

@@ -1,5 +1,6 @@
 // What the commands that talk to a cluster have in common.
 
+import { holdProcess } from '@ternmq/runtime';
 import { Client } from '@ternmq/sdk';
 import type { Command } from 'commander';
 import { duration } from './arguments.ts';
@@ -55,6 +56,8 @@ export function addClientCommand<Flags extends object>(
     )
     .action(async () => {
       const flags = command.opts<Flags & ClientFlags>();
+      // Between two looks at a cluster that does not answer, nothing else does.
+      using _held = holdProcess();
       const format = outputFormat(flags.output);
       const client = new Client(
         flags.nameserver === undefined ? {} : { nameservers: flags.nameserver },

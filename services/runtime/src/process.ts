@@ -24,6 +24,9 @@ export interface Life {
 
 const SIGNALS = ['SIGTERM', 'SIGINT'] as const;
 
+/** Nothing happens then; the timer alone counts. */
+const HOLD_MS = 2 ** 30;
+
 /** Time for what is left open to end by itself after everything has stopped. */
 const LINGER_MS = 500;
 
@@ -64,6 +67,12 @@ export async function runUntilSignal(life: Life): Promise<void> {
     logger.warn({ open: process.getActiveResourcesInfo() }, 'something was left open');
     process.exit();
   }, LINGER_MS).unref();
+}
+
+/** Keeps this process alive until it is disposed: the clock's timers do not. For commands that wait. */
+export function holdProcess(): Disposable {
+  const handle = setInterval(() => {}, HOLD_MS);
+  return { [Symbol.dispose]: () => clearInterval(handle) };
 }
 
 /** Resolves with the first signal; a second one ends the process. */

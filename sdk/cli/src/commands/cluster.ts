@@ -132,12 +132,18 @@ export async function leaderOf(
 ): Promise<BrokerDescription> {
   const LOOK_MS = 50;
   for (const untilMs = systemClock.monotonicMs() + options.deadlineMs; ; ) {
-    const details = await client.admin.describeBroker(name, { ...options, id });
-    if (details.leading) return details;
+    // A member that is about to lead refuses everything for a moment.
+    const details = await client.admin
+      .describeBroker(name, { ...options, id })
+      .catch((error: unknown) => error);
+    if (details instanceof Error === false && (details as BrokerDescription).leading) {
+      return details as BrokerDescription;
+    }
     if (systemClock.monotonicMs() >= untilMs) {
       throw new MqError(
         'DEADLINE_EXCEEDED',
         `member ${id} of ${name} does not lead yet; look again with 'tern cluster info'`,
+        details instanceof Error ? { cause: details } : {},
       );
     }
     await systemClock.sleep(LOOK_MS);

@@ -1,7 +1,7 @@
 // `tern cluster health`: is everything as it should be, and what is not?
 
 import { systemClock } from '@ternmq/runtime';
-import type { TopicDescription } from '@ternmq/sdk';
+import type { Client, TopicDescription } from '@ternmq/sdk';
 import type { Command } from 'commander';
 import { duration } from '../../arguments.ts';
 import { addClientCommand, type ClientCall } from '../../client-command.ts';
@@ -68,6 +68,15 @@ function problemsOfMember({ name, id, suspect, details, error }: BrokerRow): str
   return problems;
 }
 
+async function look(
+  client: Client,
+  options: { readonly deadlineMs: number },
+): Promise<{ brokers: BrokerRow[]; problems: string[] }> {
+  const brokers = await brokerRows(client, options);
+  const topics = await client.admin.listTopics(options).catch(() => []);
+  return { brokers, problems: problemsOf(brokers, topics) };
+}
+
 /** Adds the command. */
 export function healthCommand(command: Command): void {
   addClientCommand(
@@ -91,9 +100,11 @@ export function healthCommand(command: Command): void {
       const { watch = false, exitWhenHealthy = false, within } = flags;
       const untilMs = systemClock.monotonicMs() + (within ?? Number.POSITIVE_INFINITY);
       for (let before: string | undefined; ; ) {
-        const brokers = await brokerRows(client, options);
-        const topics = await client.admin.listTopics(options).catch(() => []);
-        const problems = problemsOf(brokers, topics);
+        const { brokers, problems } = await look(client, options).catch((error: unknown) => {
+          // Who waits for a cluster may do so before it is there.
+          if (!watch && !exitWhenHealthy) throw error;
+          return { brokers: [], problems: [(error as Error).message] };
+        });
         const healthy = problems.length === 0;
         const text =
           format === 'json'
