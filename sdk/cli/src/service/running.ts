@@ -11,6 +11,7 @@ import {
 } from '@ternmq/runtime';
 import { IdleCollector, processUsage } from './idle-collector.ts';
 import { type ServiceOptions, serviceLogger } from './service-options.ts';
+import { tellReady } from './supervisor.ts';
 
 const POLL_MS_MIN = 5;
 const POLL_MS_MAX = 250;
@@ -76,4 +77,10 @@ async function announce(running: Running, logger: Logger, stopped: AbortSignal):
   }
   process.stdout.write(running.announcement);
   logger.info('ready');
+  await tellReady(process.env).catch((error: unknown) => {
+    logger.error(
+      { error },
+      'systemd could not be told that the service is ready; it goes on waiting for that',
+    );
+  });
 }
