@@ -80,8 +80,8 @@ export class Broker {
     const closers: (() => Promise<void> | void)[] = [];
     try {
       const startMs = clock.monotonicMs();
-      const lock = openDataFolder(options.data, disk);
-      closers.push(() => lock.release());
+      const folder = openDataFolder(options.data, disk, random);
+      closers.push(() => folder.lock.release());
 
       const registry = modules.registry ?? new Registry();
       const server = new GrpcServer();
@@ -102,7 +102,7 @@ export class Broker {
           logger,
           registry,
           server,
-          coordinator: coordinatorOf(options, modules),
+          coordinator: coordinatorOf(options, folder.id, modules),
           openStore: modules.openStore ?? openLmdbStore,
           fatal,
           identity: {
@@ -200,7 +200,11 @@ export class Broker {
 }
 
 /** Who decides about the group. */
-function coordinatorOf(options: BrokerOptions, modules: BrokerModules): Coordinator {
+function coordinatorOf(
+  options: BrokerOptions,
+  folder: string,
+  modules: BrokerModules,
+): Coordinator {
   const { clock, disk, logger } = modules;
   if (options.election === 'etcd') {
     return new EtcdCoordinator(
@@ -209,6 +213,7 @@ function coordinatorOf(options: BrokerOptions, modules: BrokerModules): Coordina
         cluster: options.cluster,
         group: options.name,
         leaseMs: options.electionLease,
+        folder,
       },
       { clock, logger: logger.child({ part: 'election', broker: options.name }) },
     );

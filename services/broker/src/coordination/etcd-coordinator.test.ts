@@ -32,9 +32,9 @@ afterEach(async () => {
   await dir?.[Symbol.asyncDispose]();
 });
 
-async function joinGroup(id: number): Promise<Member> {
+async function joinGroup(id: number, folder = `folder-${id}`): Promise<Member> {
   const coordinator = new EtcdCoordinator(
-    { endpoints: [etcd.address], cluster: 'test', group: 'b1', leaseMs: LEASE_MS },
+    { endpoints: [etcd.address], cluster: 'test', group: 'b1', leaseMs: LEASE_MS, folder },
     { clock: systemClock, logger: createLogger({ level: 'silent' }) },
   );
   const member: Member = {
@@ -84,6 +84,26 @@ test('when the leader is gone an in-sync member follows it, and no other', async
   expect(await b.coordinator.campaign(0)).toBe(epoch + 1);
   // Who is gone is not waited for any more.
   await eventually('the set is told', () => c.view.inSync.join() === '1' || undefined, SOON);
+});
+
+test('a leader that comes back with another data folder, before its leadership has ended, neither leads nor is in sync', async () => {
+  const [a, b] = [await joinGroup(0), await joinGroup(1)];
+  const epoch = (await a.coordinator.campaign(0)) ?? 0;
+  await a.coordinator.setInSync(epoch, [0], [0, 1]);
+  const wiped = await joinGroup(0, 'empty');
+  expect(wiped.view).toMatchObject({ epoch, inSync: [1] });
+  await a.coordinator.close();
+  await eventually('nobody leads', () => wiped.view.master === undefined || undefined, SOON);
+  expect(await wiped.coordinator.campaign(0)).toBeUndefined();
+  expect(await b.coordinator.campaign(0)).toBe(epoch + 1);
+});
+
+test('a member that comes back with its own data folder is still in sync', async () => {
+  const [a, b] = [await joinGroup(0), await joinGroup(1)];
+  const epoch = (await a.coordinator.campaign(0)) ?? 0;
+  await a.coordinator.setInSync(epoch, [0], [0, 1]);
+  await b.coordinator.close();
+  expect((await joinGroup(1)).view.inSync).toEqual([0, 1]);
 });
 
 test('the set changes only under the epoch that leads, and from what it is', async () => {

@@ -1,6 +1,6 @@
 // Election through etcd. Everything that is decided about a group is in keys below /ternmq/CLUSTER/GROUP/:
 //
-//   members/ID   {address}          every member that ever joined
+//   members/ID   {address, folder}  every member that ever joined, and which data folder it had
 //   alive/ID     empty              bound to the member's lease
 //   leader       {id, address, epoch}  bound to the leader's lease
 //   state        {epoch, inSync}    what the next leadership starts from
@@ -34,12 +34,20 @@ export interface EtcdOptions {
   readonly group: string;
   /** How long a leadership outlives its master, in milliseconds; etcd may round it up. */
   readonly leaseMs: number;
+  /** Which data folder this member has. One that joins with another than before has lost what it had: it is not in sync. */
+  readonly folder: string;
 }
 
 interface LeaderKey {
   readonly id: number;
   readonly address: string;
   readonly epoch: number;
+}
+
+interface MemberKey {
+  readonly address: string;
+  /** Absent when an earlier release wrote it. */
+  readonly folder?: string;
 }
 
 interface StateKey {
@@ -51,7 +59,7 @@ interface StateKey {
 interface Keys {
   readonly leader: (LeaderKey & { readonly kv: KeyValue }) | undefined;
   readonly state: (StateKey & { readonly kv: KeyValue }) | undefined;
-  readonly members: ReadonlyMap<number, string>;
+  readonly members: ReadonlyMap<number, MemberKey>;
   readonly alive: ReadonlySet<number>;
   readonly next: number | undefined;
 }
@@ -60,6 +68,7 @@ type Condition = MessageInitShape<typeof CompareSchema>;
 type Step = MessageInitShape<typeof RequestOpSchema>;
 
 const WATCH_AGAIN_MS = 200;
+const JOIN_ATTEMPTS_MAX = 10;
 /** How long only the named member may lead after a planned move, in seconds. */
 const NEXT_SECONDS = 5;
 
@@ -107,12 +116,43 @@ export class EtcdCoordinator implements Coordinator {
     this.#sweep = this.#clock.every(this.#options.leaseMs, () => this.#readSoon());
   }
 
-  /** This member is there, under a lease that is new. */
+  /**
+   * This member is there, under a lease that is new. With another data folder than before it leaves the in-sync set in the same
+   * step: it must not lead with what it has now, and nobody may think that it still has what was acknowledged. Throws
+   * UNAVAILABLE (COORDINATOR_UNREACHABLE, COORDINATOR_BUSY).
+   */
   async #join(lease: bigint): Promise<void> {
     const { id, address } = this.#member;
-    await this.#transact(
-      [],
-      [this.#put(`members/${id}`, { address }), this.#put(`alive/${id}`, {}, lease)],
+    const { folder } = this.#options;
+    for (let attempt = 0; attempt < JOIN_ATTEMPTS_MAX; attempt++) {
+      const kvs = await this.#client.read(this.#prefix, this.#lease.callMs);
+      const { state, members } = parse(kvs, this.#prefix);
+      const before = members.get(id)?.folder;
+      const compare: Condition[] = [];
+      const steps = [
+        this.#put(`members/${id}`, { address, folder } satisfies MemberKey),
+        this.#put(`alive/${id}`, {}, lease),
+      ];
+      const other = before !== undefined && before !== folder;
+      const lost = other && state?.inSync.includes(id) ? state : undefined;
+      if (lost !== undefined) {
+        const inSync = lost.inSync.filter((one) => one !== id);
+        compare.push(this.#modIs('state', lost.kv.modRevision));
+        steps.push(this.#put('state', { epoch: lost.epoch, inSync } satisfies StateKey));
+      }
+      if (!(await this.#transact(compare, steps))) continue;
+      if (lost !== undefined) {
+        this.#logger.warn(
+          { id },
+          'the data folder is another one than before: this member is not in sync any more, and takes the log from a master',
+        );
+      }
+      return;
+    }
+    throw new TernError(
+      'UNAVAILABLE',
+      'COORDINATOR_BUSY',
+      'the group changed all the time while this member joined it; it tries again',
     );
   }
 
@@ -328,7 +368,7 @@ export class EtcdCoordinator implements Coordinator {
 }
 
 function parse(kvs: readonly KeyValue[], prefix: string): Keys {
-  const members = new Map<number, string>();
+  const members = new Map<number, MemberKey>();
   const alive = new Set<number>();
   let leader: Keys['leader'];
   let state: Keys['state'];
@@ -337,7 +377,7 @@ function parse(kvs: readonly KeyValue[], prefix: string): Keys {
     const key = Buffer.from(kv.key).toString('utf8').slice(prefix.length);
     const value = JSON.parse(Buffer.from(kv.value).toString('utf8'));
     const [kind, id] = key.split('/');
-    if (kind === 'members') members.set(Number(id), (value as { address: string }).address);
+    if (kind === 'members') members.set(Number(id), value as MemberKey);
     else if (kind === 'alive') alive.add(Number(id));
     else if (kind === 'leader') leader = { ...(value as LeaderKey), kv };
     else if (kind === 'state') state = { ...(value as StateKey), kv };
@@ -348,7 +388,7 @@ function parse(kvs: readonly KeyValue[], prefix: string): Keys {
 
 function viewOf({ leader, state, members, alive }: Keys): GroupView {
   const list: MemberView[] = [...members]
-    .map(([id, address]) => ({ id, address, alive: alive.has(id) }))
+    .map(([id, { address }]) => ({ id, address, alive: alive.has(id) }))
     .sort((a, b) => a.id - b.id);
   const master =
     leader === undefined ? undefined : { id: leader.id, address: leader.address, alive: true };

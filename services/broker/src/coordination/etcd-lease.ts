@@ -67,10 +67,11 @@ export class EtcdLease {
     const sentMs = this.#clock.monotonicMs();
     const { id, lastsMs } = await this.#client.grant(this.#seconds, this.callMs);
     if (this.#closed) return;
+    // Only a lease on which everything hangs is one: else the next sign of life, of the old one, makes another.
+    await this.#granted(id);
     this.#id = id;
     this.#lastsMs = lastsMs;
     this.#holdsUntilMs = sentMs + lastsMs;
-    await this.#granted(id);
   }
 
   #beat(): void {

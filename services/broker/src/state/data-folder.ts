@@ -1,6 +1,7 @@
 // The data folder of a broker, and who may use it.
 //
-//   format      what wrote the folder: {"format": 1}; a newer one is refused and left unchanged
+//   format      what wrote the folder: {"format": 1, "id": …}; a newer one is refused and left unchanged. The id is chance, and
+//               never changes: a member of a group that comes back with another one has lost what it had
 //   lock        held by the broker that uses the folder
 //   log/        segments
 //   watermark   how far the log is known to be durable
@@ -9,18 +10,28 @@
 //   ballast     space that is given up when the disk is full
 
 import { join } from 'node:path';
-import { type Disk, type DiskLock, TernError } from '@ternmq/runtime';
+import { type Disk, type DiskLock, type Random, TernError } from '@ternmq/runtime';
 
 /** The format that this broker reads and writes. */
 export const DATA_FORMAT = 1;
 
-/** Refuses a folder that a newer broker wrote. Changes nothing. */
-export function checkFormat(folder: string, disk: Disk): void {
+const ID_BYTES = 16;
+
+/** A data folder that this process has taken. */
+export interface DataFolder {
+  readonly lock: DiskLock;
+  /** Which folder it is. */
+  readonly id: string;
+}
+
+/** Refuses a folder that a newer broker wrote. Changes nothing. Returns its id, if it has one yet. */
+export function checkFormat(folder: string, disk: Disk): string | undefined {
   const bytes = disk.readSmall(join(folder, 'format'));
-  if (bytes === undefined) return;
+  if (bytes === undefined) return undefined;
   let format: unknown;
+  let id: string | undefined;
   try {
-    format = (JSON.parse(bytes.toString()) as { format?: unknown }).format;
+    ({ format, id } = JSON.parse(bytes.toString()) as { format?: unknown; id?: string });
   } catch (cause) {
     throw new TernError(
       'FAILED_PRECONDITION',
@@ -37,10 +48,11 @@ export function checkFormat(folder: string, disk: Disk): void {
         'start the version that wrote it, or use another --data folder',
     );
   }
+  return id;
 }
 
 /** Takes a data folder for this process: creates what is missing and locks it. */
-export function openDataFolder(folder: string, disk: Disk): DiskLock {
+export function openDataFolder(folder: string, disk: Disk, random: Random): DataFolder {
   checkFormat(folder, disk);
   disk.makeFolder(folder);
   const lock = disk.lock(join(folder, 'lock'));
@@ -51,8 +63,10 @@ export function openDataFolder(folder: string, disk: Disk): DiskLock {
       `another broker uses ${folder}; stop it, or start this one with another --data folder`,
     );
   }
-  if (!disk.exists(join(folder, 'format'))) {
-    disk.replaceSmall(join(folder, 'format'), Buffer.from(`{"format": ${DATA_FORMAT}}\n`));
-  }
-  return lock;
+  const known = checkFormat(folder, disk);
+  if (known !== undefined) return { lock, id: known };
+  const id = random.bytes(ID_BYTES).toString('hex');
+  const text = `{"format": ${DATA_FORMAT}, "id": "${id}"}\n`;
+  disk.replaceSmall(join(folder, 'format'), Buffer.from(text));
+  return { lock, id };
 }
