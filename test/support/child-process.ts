@@ -10,6 +10,12 @@ export interface Exit {
   readonly signal: NodeJS.Signals | null;
 }
 
+/** Those that run; none of them outlives this process. */
+const running = new Set<ChildProcess>();
+process.once('exit', () => {
+  for (const child of running) child.kill('SIGKILL');
+});
+
 /** A running or ended process. */
 export class Child implements AsyncDisposable {
   /** Resolves when the process has ended and its output is complete. */
@@ -46,8 +52,8 @@ export class Child implements AsyncDisposable {
     });
     promise.catch(() => {});
     this.exited = promise;
-    process.once('exit', this.#killNow);
-    promise.finally(() => process.removeListener('exit', this.#killNow)).catch(() => {});
+    running.add(this.#process);
+    promise.finally(() => running.delete(this.#process)).catch(() => {});
   }
 
   get pid(): number {
@@ -88,10 +94,6 @@ export class Child implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.kill().catch(() => {});
   }
-
-  readonly #killNow = (): void => {
-    this.#process.kill('SIGKILL');
-  };
 }
 
 /**
