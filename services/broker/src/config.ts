@@ -155,7 +155,7 @@ export const BROKER_OPTIONS = defineOptions({
     default: 3000,
     min: 1000,
     max: 60_000,
-    doc: 'With --election etcd: how long a leadership outlives its master, and how long sends wait for a slave whose connection is lost; etcd rounds it up to seconds',
+    doc: 'With --election etcd: how long a leadership outlives its master, and how long sends wait for a slave whose connection is lost, or that says nothing (3s at least); etcd rounds it up to seconds',
   },
   acknowledge: {
     kind: 'choice',

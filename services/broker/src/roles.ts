@@ -47,6 +47,8 @@ import type { Topic } from './state/topics.ts';
 export type Role = 'opening' | 'following' | 'taking over' | 'leading';
 
 const CHECK_MS = 100;
+/** A slave says every second how far it is. */
+const SILENT_MS_MIN = 3000;
 const RETRY_MS = 500;
 const END_GRACE_MS = 0;
 
@@ -433,6 +435,7 @@ export class Roles {
         limits: {
           timeMs: replicaLagMax,
           goneMs: electionLease,
+          silentMs: Math.max(electionLease, SILENT_MS_MIN),
           bytes: replicaLagBytesMax,
           shrinks: election !== 'fixed',
         },

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { InSyncSet } from './in-sync-set.ts';
 
-const LIMITS = { timeMs: 1000, goneMs: 300, bytes: 10_000, shrinks: true };
+const LIMITS = { timeMs: 1000, goneMs: 300, silentMs: 5000, bytes: 10_000, shrinks: true };
 
 function setOf(ids: readonly number[], limits = LIMITS): InSyncSet {
   return new InSyncSet(0, ids, limits, 0);
@@ -51,6 +51,18 @@ describe('a member', () => {
     expect(set.wanted(600, 600, 1300)).toBeUndefined();
     set.acknowledged(1, 600, 600, 1400);
     expect(set.wanted(600, 600, 1400)).toEqual([0, 1]);
+  });
+
+  test('that says nothing leaves the set although its stream is open, and comes back with its first word', () => {
+    const set = setOf([0, 1]);
+    set.connected(1, true, 0);
+    set.acknowledged(1, 500, 500, 100);
+    expect(set.wanted(500, 500, 5100)).toBeUndefined();
+    expect(set.wanted(500, 500, 5101)).toEqual([0]);
+    set.decided([0], 5200);
+    expect(set.wanted(500, 500, 5300)).toBeUndefined();
+    set.acknowledged(1, 500, 500, 5400);
+    expect(set.wanted(500, 500, 5400)).toEqual([0, 1]);
   });
 
   test('that always reaches what the master had a moment ago stays, however fast the log grows', () => {

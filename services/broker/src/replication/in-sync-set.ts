@@ -14,6 +14,8 @@ export interface LagLimits {
   readonly timeMs: number;
   /** Longest time without a stream, in milliseconds. */
   readonly goneMs: number;
+  /** Longest time without a word on an open stream, in milliseconds: a link may swallow everything and not break. */
+  readonly silentMs: number;
   /** Most bytes that it may lack. */
   readonly bytes: number;
   /** Members that are too far behind leave the set; with fixed roles only an operator takes one out. */
@@ -24,6 +26,8 @@ interface Replica {
   connected: boolean;
   /** Since when it has had no stream; of use while it has none. */
   goneSinceMs: number;
+  /** When it was last heard; of use while it has a stream. */
+  heardMs: number;
   /** Its log survives up to here. */
   durable: number;
   /** Position that it has to reach, and since when it has lacked it; -1 when it lacks nothing. */
@@ -59,7 +63,8 @@ export class InSyncSet {
   #find(id: number, nowMs: number): Replica {
     let replica = this.#replicas.get(id);
     if (replica === undefined) {
-      replica = { connected: false, goneSinceMs: nowMs, durable: 0, target: 0, sinceMs: nowMs };
+      const times = { goneSinceMs: nowMs, heardMs: nowMs, sinceMs: nowMs };
+      replica = { connected: false, durable: 0, target: 0, ...times };
       this.#replicas.set(id, replica);
     }
     return replica;
@@ -91,6 +96,7 @@ export class InSyncSet {
   connected(id: number, connected: boolean, nowMs: number): void {
     const replica = this.#find(id, nowMs);
     if (replica.connected && !connected) replica.goneSinceMs = nowMs;
+    if (connected) replica.heardMs = nowMs;
     replica.connected = connected;
   }
 
@@ -98,6 +104,7 @@ export class InSyncSet {
   acknowledged(id: number, durable: number, end: number, nowMs: number): void {
     const replica = this.#find(id, nowMs);
     replica.durable = durable;
+    replica.heardMs = nowMs;
     if (durable >= end) replica.target = -1;
     else if (replica.target < 0 || durable >= replica.target) {
       replica.target = end;
@@ -128,9 +135,10 @@ export class InSyncSet {
     if (this.#asked !== undefined) return undefined;
     const wanted = [this.#selfId];
     for (const [id, replica] of this.#replicas) {
-      const { connected, goneSinceMs, durable, target, sinceMs } = replica;
+      const { connected, goneSinceMs, heardMs, durable, target, sinceMs } = replica;
       const lags =
         (!connected && nowMs - goneSinceMs > this.#limits.goneMs) ||
+        (connected && nowMs - heardMs > this.#limits.silentMs) ||
         (target >= 0 && nowMs - sinceMs > this.#limits.timeMs) ||
         own - durable > this.#limits.bytes;
       const belongs = this.#set.includes(id)
