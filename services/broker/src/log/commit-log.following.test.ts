@@ -128,6 +128,19 @@ test('what is damaged on the way is refused whole, and asked for again', async (
   await Promise.all([master.close(), slave.close()]);
 });
 
+test('a follower takes records of an epoch below the newest that it has known, when it lacks them', async () => {
+  const { log: master } = await open('m');
+  const { log: slave } = await open('s', { following: true });
+  // It has led without a record, or what was damaged and cut off had this epoch.
+  await slave.lead(7);
+  await slave.close();
+  const { log: again } = await open('s', { following: true });
+  for (let i = 0; i < 5; i++) master.append(RecordTag.MESSAGE, Buffer.alloc(100, i));
+  expect(await replicate(master, again, 1 << 20)).toHaveLength(5);
+  expect(again.epoch).toBe(7);
+  await Promise.all([master.close(), again.close()]);
+});
+
 test('a watermark of the master says nothing of what its slave has made durable', async () => {
   const { log: master } = await open('m');
   master.append(RecordTag.MESSAGE, Buffer.alloc(5000, 1));

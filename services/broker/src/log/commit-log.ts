@@ -6,8 +6,7 @@
 //     durable   fdatasync has returned
 //     written   in the page cache
 //     next      where the next record will start; what is between is in the tail cache only
-//   visible = durable in flush mode `sync`, written in `async`, and never above what replicas have confirmed:
-//             nothing above it is handed out
+//   visible = durable in flush mode `sync`, written in `async`, at most what replicas have confirmed: all that is handed out
 // A log leads or follows. One that leads is appended to, under an epoch of its own. One that follows takes the bytes
 // of another broker's log, at the same positions; it may be made to lead.
 //
@@ -15,9 +14,8 @@
 // body into `buffer`, `end` seals it. Records of one turn of the event loop are written together, and one
 // fdatasync runs at a time: whatever arrives meanwhile is the next group.
 //
-// A failed write or fdatasync is final (the kernel may have dropped the pages): the log stops, all waiting
-// calls fail, and the process must end. The one exception is a full disk at a write: the bytes stay in
-// the tail cache, writing is tried again, and nothing is acknowledged meanwhile.
+// A failed write or fdatasync is final (the kernel may have dropped the pages): the log stops, all waiting calls fail, and the
+// process must end. Not so a full disk at a write: the bytes stay in the tail cache, and writing is tried again.
 
 import { join } from 'node:path';
 import { assert, type Clock, type Disk, type Timer } from '@ternmq/runtime';
@@ -35,7 +33,7 @@ import {
   writeWatermark,
 } from './record.ts';
 import { checkRun, visitRun } from './record-run.ts';
-import { recoverLog } from './recover-log.ts';
+import { type FoundLog, recoverLog } from './recover-log.ts';
 import { RunReader } from './run-reader.ts';
 import type { RecordVisitor } from './scan.ts';
 import { SegmentSyncer } from './segment-syncer.ts';
@@ -58,6 +56,8 @@ export class CommitLog {
   readonly #watermark: WatermarkFile;
   readonly #syncer: SegmentSyncer;
   #epoch: number;
+  /** Of the last record, while it follows: what was cut off may have had a higher one. */
+  #lastEpoch: number;
   #following: boolean;
   /** In a segment whose last record has come from the master: the next one begins another. */
   #segmentEnded = false;
@@ -94,9 +94,7 @@ export class CommitLog {
   private constructor(
     options: LogOptions,
     modules: { disk: Disk; clock: Clock },
-    segments: Segments,
-    end: number,
-    epoch: number,
+    { segments, recovery: { end }, epoch, lastEpoch }: FoundLog,
   ) {
     this.#options = options;
     this.#clock = modules.clock;
@@ -107,6 +105,7 @@ export class CommitLog {
     this.read = new LogReader(segments, this.#tail, this.#blocks);
     this.#watermark = new WatermarkFile(join(options.folder, 'watermark'), modules.disk);
     this.#epoch = epoch;
+    this.#lastEpoch = lastEpoch;
     this.#following = options.following ?? false;
     this.#next = end;
     this.#written = end;
@@ -128,8 +127,9 @@ export class CommitLog {
     from: { position: number; epoch: number } | undefined,
     visit: RecordVisitor,
   ): Promise<{ log: CommitLog; recovery: LogRecovery }> {
-    const { segments, recovery, epoch } = recoverLog(options, modules.disk, from, visit);
-    const log = new CommitLog(options, modules, segments, recovery.end, epoch);
+    const found = recoverLog(options, modules.disk, from, visit);
+    const log = new CommitLog(options, modules, found);
+    const { segments, recovery, epoch } = found;
     // What the scan accepted may still be in the page cache only.
     for (const segment of segments.all) {
       const { from: start, end } = recovery;
@@ -316,7 +316,7 @@ export class CommitLog {
   follow(position: number, bytes: Buffer, segment: Segment, visit: RecordVisitor): void {
     if (this.#failure !== undefined || this.#closed) throw logStopped(this.#failure);
     assert(this.#following, 'a log that leads takes no records from others');
-    const { ended, epoch } = checkRun(bytes, position, this.#epoch);
+    const { ended, epoch } = checkRun(bytes, position, this.#lastEpoch);
     if (segment.start !== this.#segment.start) this.#enterSegment(segment);
     else if (segment.end !== this.#segment.end) this.#segment = this.#shape(segment);
     assert(position === this.#next && !this.#segmentEnded, 'records come without a gap');
@@ -327,7 +327,8 @@ export class CommitLog {
     this.#at += bytes.length;
     this.#next += bytes.length;
     slab.end = this.#next;
-    this.#epoch = epoch;
+    this.#lastEpoch = epoch;
+    this.#epoch = Math.max(this.#epoch, epoch);
     this.#segmentEnded = ended;
     this.requestFlush();
     visitRun(slab, at, this.#at, position, visit);

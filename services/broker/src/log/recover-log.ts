@@ -14,6 +14,8 @@ export interface FoundLog {
   readonly recovery: LogRecovery;
   /** Epoch of what is appended from now on; of a log that follows, the newest that it knows. */
   readonly epoch: number;
+  /** Epoch of the last record. */
+  readonly lastEpoch: number;
 }
 
 /** Reads a log from a position to its end, or all of it. Throws the disk's error. */
@@ -45,5 +47,6 @@ export function recoverLog(
   const newest = Math.max(found.epoch, watermark.epoch);
   const { end, tornBytes, corrupt } = found;
   const recovery = { from: start.position, end, tornBytes, corrupt };
-  return { segments, recovery, epoch: newest + (options.following ? 0 : 1) };
+  const epoch = newest + (options.following ? 0 : 1);
+  return { segments, recovery, epoch, lastEpoch: found.epoch };
 }
