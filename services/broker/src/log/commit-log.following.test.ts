@@ -137,7 +137,8 @@ test('a follower takes records of an epoch below the newest that it has known, w
   const { log: again } = await open('s', { following: true });
   for (let i = 0; i < 5; i++) master.append(RecordTag.MESSAGE, Buffer.alloc(100, i));
   expect(await replicate(master, again, 1 << 20)).toHaveLength(5);
-  expect(again.epoch).toBe(7);
+  // Where a state is kept with the epoch of the record before, reading goes on behind it.
+  expect([again.epoch, again.lastEpoch]).toEqual([7, master.epoch]);
   await Promise.all([master.close(), again.close()]);
 });
 

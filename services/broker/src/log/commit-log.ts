@@ -7,12 +7,10 @@
 //     written   in the page cache
 //     next      where the next record will start; what is between is in the tail cache only
 //   visible = durable in flush mode `sync`, written in `async`, at most what replicas have confirmed: all that is handed out
-// A log leads or follows. One that leads is appended to, under an epoch of its own. One that follows takes the bytes
-// of another broker's log, at the same positions; it may be made to lead.
+// A log leads: it is appended to, under an epoch of its own; or it follows another one, and has its bytes at the same positions.
 //
-// A record is built in place: `begin` makes room and returns where its body goes, the caller writes the
-// body into `buffer`, `end` seals it. Records of one turn of the event loop are written together, and one
-// fdatasync runs at a time: whatever arrives meanwhile is the next group.
+// A record is built in place: `begin` makes room and returns where its body goes, the caller writes the body into `buffer`,
+// `end` seals it. Records of one turn are written together, and one fdatasync runs at a time: what comes meanwhile is the next.
 //
 // A failed write or fdatasync is final (the kernel may have dropped the pages): the log stops, all waiting calls fail, and the
 // process must end. Not so a full disk at a write: the bytes stay in the tail cache, and writing is tried again.
@@ -56,7 +54,6 @@ export class CommitLog {
   readonly #watermark: WatermarkFile;
   readonly #syncer: SegmentSyncer;
   #epoch: number;
-  /** Of the last record, while it follows: what was cut off may have had a higher one. */
   #lastEpoch: number;
   #following: boolean;
   /** In a segment whose last record has come from the master: the next one begins another. */
@@ -105,7 +102,7 @@ export class CommitLog {
     this.read = new LogReader(segments, this.#tail, this.#blocks);
     this.#watermark = new WatermarkFile(join(options.folder, 'watermark'), modules.disk);
     this.#epoch = epoch;
-    this.#lastEpoch = lastEpoch;
+    this.#lastEpoch = options.following ? lastEpoch : epoch;
     this.#following = options.following ?? false;
     this.#next = end;
     this.#written = end;
@@ -157,9 +154,14 @@ export class CommitLog {
     this.#observer = observer;
   }
 
-  /** Epoch of the records that this log appends; while it follows, the newest that it knows. */
+  /** Epoch of what it appends; while it follows, the newest that it knows: what was cut off may have had a higher one. */
   get epoch(): number {
     return this.#epoch;
+  }
+
+  /** Epoch of the last record, and of the next one when it leads: none that comes is below. */
+  get lastEpoch(): number {
+    return this.#lastEpoch;
   }
 
   /** Does it take a master's records? */
@@ -167,10 +169,7 @@ export class CommitLog {
     return this.#following;
   }
 
-  /**
-   * Begins to lead: everything that was taken is made durable, and what is appended from now on has this epoch, which
-   * is higher than any in the log.
-   */
+  /** Begins to lead: what was taken is made durable, and what comes has this epoch, which is higher than any in the log. */
   async lead(epoch: number): Promise<void> {
     assert(this.#following && epoch > this.#epoch, 'every leadership has an epoch of its own');
     await this.durableAt(this.#next);
@@ -181,6 +180,7 @@ export class CommitLog {
     this.#watermark.begin(this.#durable, epoch, false);
     await this.#watermark.sync();
     this.#epoch = epoch;
+    this.#lastEpoch = epoch;
     this.#following = false;
     this.#marked = this.#durable;
   }

@@ -2,6 +2,7 @@
 
 import { join } from 'node:path';
 import { assert, type Disk } from '@ternmq/runtime';
+import { keepDamage } from './known-damage.ts';
 import type { LogOptions, LogRecovery } from './log-options.ts';
 import { RECORD_BYTES_MAX } from './record.ts';
 import { type RecordVisitor, scanLog } from './scan.ts';
@@ -45,7 +46,8 @@ export function recoverLog(
   // Above every epoch that was ever used, also by an opening of which no record is left: what it wrote may
   // still lie behind the end, and must never pass as a record of today.
   const newest = Math.max(found.epoch, watermark.epoch);
-  const { end, tornBytes, corrupt } = found;
+  const { end, tornBytes } = found;
+  const corrupt = keepDamage(options.folder, found.corrupt, { start: segments.start, end }, disk);
   const recovery = { from: start.position, end, tornBytes, corrupt };
   const epoch = newest + (options.following ? 0 : 1);
   return { segments, recovery, epoch, lastEpoch: found.epoch };

@@ -6,6 +6,7 @@
 
 import { join } from 'node:path';
 import type { Disk } from '@ternmq/runtime';
+import { forgetDamage } from '../log/known-damage.ts';
 import { Segments } from '../log/segments.ts';
 import { WatermarkFile } from '../log/watermark-file.ts';
 
@@ -61,6 +62,7 @@ export function setLogAside(
   }
   disk.remove(join(folder, 'state'));
   disk.remove(join(folder, 'watermark'));
+  forgetDamage(folder, disk);
   const aside = join(divergent, `${WHOLE}${start}-${end}-epoch-${epoch}`);
   disk.rename(join(folder, 'log'), aside);
   return aside;
@@ -70,6 +72,7 @@ export function setLogAside(
 export function removeLog(folder: string, disk: Disk): void {
   disk.remove(join(folder, 'state'));
   disk.remove(join(folder, 'watermark'));
+  forgetDamage(folder, disk);
   disk.remove(join(folder, 'log'));
 }
 

@@ -5,6 +5,7 @@
 //   lock        held by the broker that uses the folder
 //   log/        segments
 //   watermark   how far the log is known to be durable
+//   damaged     ranges of the log that do not check out; there while there are any
 //   state/      LMDB; derived, may be deleted
 //   opening     there while the state is opened; see opening-mark.ts
 //   ballast     space that is given up when the disk is full

@@ -77,7 +77,7 @@ export class StateWriter {
     const { log, state } = this.#modules;
     if (!state.dirty && this.position === log.next) return;
     this.#noteSegmentTimes();
-    const batch = state.collect({ position: log.next, epoch: log.epoch });
+    const batch = state.collect({ position: log.next, epoch: log.lastEpoch });
     await log.keptAt(batch.position);
     await this.#commit(batch);
     this.position = batch.position;
