@@ -311,7 +311,8 @@ export class Roles {
       this.#moved('following');
       if (corrupt !== undefined && this.#view.master !== undefined) {
         // What is damaged is taken from the master again.
-        this.#parting = { common: corrupt.start, master: this.#view.master.address };
+        const { address: from } = this.#view.master;
+        this.#parting = { common: corrupt.start, damaged: true, master: from };
         this.#again = true;
         return;
       }
@@ -373,9 +374,12 @@ export class Roles {
   }
 
   /** The log parts from the master's: takes back what the master never had, or takes the master's log whole. */
-  async #mend({ common, master }: Parting): Promise<void> {
-    const { clock, disk, logger } = this.#modules;
-    this.#parting = undefined;
+  async #mend(parting: Parting): Promise<void> {
+    const { clock, coordinator, disk, logger } = this.#modules;
+    const { common, damaged, master } = parting;
+    // What goes may have been acknowledged: before it does, this member gives up its place among those that may lead.
+    if (damaged || common === undefined) await coordinator.leaveInSync();
+    if (this.#parting === parting) this.#parting = undefined;
     const { log, writer } = this.#replica as Replica;
     const { start } = log;
     const cut = { end: log.next, epoch: log.epoch, storePosition: writer.position };

@@ -50,6 +50,11 @@ export interface Coordinator {
    * @param to the member that alone may take it in the next seconds
    */
   resign(to?: number): Promise<void>;
+  /**
+   * Takes this member out of the in-sync set: it is about to lose some of what it has, and must not lead with the rest. Throws
+   * UNAVAILABLE when it is not known whether it is out.
+   */
+  leaveInSync(): Promise<void>;
   /** Lets a member lead that is not in the in-sync set: an operator's decision, which may lose messages. */
   allowUnclean(id: number): Promise<void>;
   /** Leaves. */

@@ -98,6 +98,17 @@ test('a leader that comes back with another data folder, before its leadership h
   expect(await b.coordinator.campaign(0)).toBe(epoch + 1);
 });
 
+test('a member that is about to lose what it has leaves the set first', async () => {
+  const [a, b] = [await joinGroup(0), await joinGroup(1)];
+  const epoch = (await a.coordinator.campaign(0)) ?? 0;
+  await a.coordinator.setInSync(epoch, [0], [0, 1]);
+  await b.coordinator.leaveInSync();
+  await b.coordinator.leaveInSync();
+  await a.coordinator.resign();
+  expect(await b.coordinator.campaign(0)).toBeUndefined();
+  expect(await a.coordinator.campaign(0)).toBe(epoch + 1);
+});
+
 test('a member that comes back with its own data folder is still in sync', async () => {
   const [a, b] = [await joinGroup(0), await joinGroup(1)];
   const epoch = (await a.coordinator.campaign(0)) ?? 0;

@@ -68,7 +68,7 @@ type Condition = MessageInitShape<typeof CompareSchema>;
 type Step = MessageInitShape<typeof RequestOpSchema>;
 
 const WATCH_AGAIN_MS = 200;
-const JOIN_ATTEMPTS_MAX = 10;
+const ATTEMPTS_MAX = 10;
 /** How long only the named member may lead after a planned move, in seconds. */
 const NEXT_SECONDS = 5;
 
@@ -124,7 +124,7 @@ export class EtcdCoordinator implements Coordinator {
   async #join(lease: bigint): Promise<void> {
     const { id, address } = this.#member;
     const { folder } = this.#options;
-    for (let attempt = 0; attempt < JOIN_ATTEMPTS_MAX; attempt++) {
+    for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
       const kvs = await this.#client.read(this.#prefix, this.#lease.callMs);
       const { state, members } = parse(kvs, this.#prefix);
       const before = members.get(id)?.folder;
@@ -149,11 +149,7 @@ export class EtcdCoordinator implements Coordinator {
       }
       return;
     }
-    throw new TernError(
-      'UNAVAILABLE',
-      'COORDINATOR_BUSY',
-      'the group changed all the time while this member joined it; it tries again',
-    );
+    throw busy();
   }
 
   #openWatch(): void {
@@ -296,6 +292,22 @@ export class EtcdCoordinator implements Coordinator {
     await this.#read();
   }
 
+  /** As Coordinator. Throws UNAVAILABLE (COORDINATOR_UNREACHABLE, COORDINATOR_BUSY). */
+  async leaveInSync(): Promise<void> {
+    const { id } = this.#member;
+    for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
+      const { state } = await this.#read();
+      if (state === undefined || !state.inSync.includes(id)) return;
+      const inSync = state.inSync.filter((one) => one !== id);
+      const step = this.#put('state', { epoch: state.epoch, inSync } satisfies StateKey);
+      if (await this.#transact([this.#modIs('state', state.kv.modRevision)], [step])) {
+        await this.#read();
+        return;
+      }
+    }
+    throw busy();
+  }
+
   /** As Coordinator. Throws FAILED_PRECONDITION (GROUP_HAS_MASTER). */
   async allowUnclean(id: number): Promise<void> {
     const { leader, state } = await this.#read();
@@ -393,6 +405,14 @@ function viewOf({ leader, state, members, alive }: Keys): GroupView {
   const master =
     leader === undefined ? undefined : { id: leader.id, address: leader.address, alive: true };
   return { epoch: state?.epoch ?? 0, master, inSync: state?.inSync ?? [], members: list };
+}
+
+function busy(): TernError {
+  return new TernError(
+    'UNAVAILABLE',
+    'COORDINATOR_BUSY',
+    'the group changed all the time while this member told it of itself; it tries again',
+  );
 }
 
 function setChanged(inSync: readonly number[]): TernError {

@@ -124,6 +124,9 @@ export class FixedCoordinator implements Coordinator {
     return Promise.reject(fixedRoles());
   }
 
+  /** As Coordinator: a slave never leads, so that it does not matter here. */
+  async leaveInSync(): Promise<void> {}
+
   /** As Coordinator. Throws FAILED_PRECONDITION (FIXED_ROLES). */
   allowUnclean(): Promise<void> {
     return Promise.reject(fixedRoles());

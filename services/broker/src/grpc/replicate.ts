@@ -71,6 +71,7 @@ function attach(
   const slave = {
     start: Number(hello.startPosition),
     end: Number(hello.endPosition),
+    copying: hello.copying,
     epochs: hello.epochs.map(({ epoch, startPosition, nonce }) => ({
       epoch,
       start: Number(startPosition),

@@ -13,7 +13,7 @@ import { removeLog } from './cut-tail.ts';
 import { MasterLink, type SlaveIdentity } from './master-link.ts';
 
 const MARK = 'copying';
-const NOTHING = { epochs: [], start: 0, end: 0, durable: 0 } as const;
+const NOTHING = { epochs: [], start: 0, end: 0, durable: 0, copying: true } as const;
 
 /** Removes what a copy left that did not come to its end; says whether there was one. */
 export function removeUnfinishedCopy(folder: string, disk: Disk): boolean {

@@ -18,6 +18,8 @@ const BACK_OFF_MS_MAX = 1000;
 export interface Parting {
   /** Position up to which both are the same; undefined when they have nothing in common. */
   readonly common: number | undefined;
+  /** What lies behind is damaged, and may have been acknowledged. */
+  readonly damaged: boolean;
   /** Where the master is. */
   readonly master: string;
 }
@@ -95,13 +97,13 @@ export class Following {
     const link = new MasterLink(
       address,
       this.#identity,
-      { ...shape, durable: log.durable },
+      { ...shape, durable: log.durable, copying: false },
       {
         follow: ({ commonPosition, epoch }) => {
           const common = commonPosition === undefined ? undefined : Number(commonPosition);
           if (common !== log.next) {
             this.close();
-            this.#parted({ common, master: address });
+            this.#parted({ common, damaged: false, master: address });
             return;
           }
           this.#state = 'following';

@@ -28,6 +28,8 @@ interface Replica {
   goneSinceMs: number;
   /** When it was last heard; of use while it has a stream. */
   heardMs: number;
+  /** It has said since it connected how far it is. */
+  told: boolean;
   /** Its log survives up to here. */
   durable: number;
   /** Position that it has to reach, and since when it has lacked it; -1 when it lacks nothing. */
@@ -64,7 +66,7 @@ export class InSyncSet {
     let replica = this.#replicas.get(id);
     if (replica === undefined) {
       const times = { goneSinceMs: nowMs, heardMs: nowMs, sinceMs: nowMs };
-      replica = { connected: false, durable: 0, target: 0, ...times };
+      replica = { connected: false, told: false, durable: 0, target: 0, ...times };
       this.#replicas.set(id, replica);
     }
     return replica;
@@ -92,18 +94,31 @@ export class InSyncSet {
       .sort((a, b) => a.id - b.id);
   }
 
-  /** A replica's stream is open, or has ended. */
-  connected(id: number, connected: boolean, nowMs: number): void {
+  /**
+   * A replica's stream is open.
+   *
+   * @param common position up to which its log is the master's: what lay behind may be gone since it was last heard
+   */
+  connected(id: number, common: number, nowMs: number): void {
     const replica = this.#find(id, nowMs);
-    if (replica.connected && !connected) replica.goneSinceMs = nowMs;
-    if (connected) replica.heardMs = nowMs;
-    replica.connected = connected;
+    replica.connected = true;
+    replica.told = false;
+    replica.heardMs = nowMs;
+    replica.durable = Math.min(replica.durable, common);
+  }
+
+  /** A replica's stream has ended. */
+  disconnected(id: number, nowMs: number): void {
+    const replica = this.#find(id, nowMs);
+    if (replica.connected) replica.goneSinceMs = nowMs;
+    replica.connected = false;
   }
 
   /** A replica has made its log durable up to a position; the master's own is `end`. */
   acknowledged(id: number, durable: number, end: number, nowMs: number): void {
     const replica = this.#find(id, nowMs);
     replica.durable = durable;
+    replica.told = true;
     replica.heardMs = nowMs;
     if (durable >= end) replica.target = -1;
     else if (replica.target < 0 || durable >= replica.target) {
@@ -135,15 +150,15 @@ export class InSyncSet {
     if (this.#asked !== undefined) return undefined;
     const wanted = [this.#selfId];
     for (const [id, replica] of this.#replicas) {
-      const { connected, goneSinceMs, heardMs, durable, target, sinceMs } = replica;
+      const { connected, goneSinceMs, heardMs, told, durable, target, sinceMs } = replica;
       const lags =
         (!connected && nowMs - goneSinceMs > this.#limits.goneMs) ||
         (connected && nowMs - heardMs > this.#limits.silentMs) ||
         (target >= 0 && nowMs - sinceMs > this.#limits.timeMs) ||
-        own - durable > this.#limits.bytes;
+        (told && own - durable > this.#limits.bytes);
       const belongs = this.#set.includes(id)
         ? !lags || !this.#limits.shrinks
-        : connected && !lags && durable >= Math.min(confirmed, own);
+        : connected && told && !lags && durable >= Math.min(confirmed, own);
       if (belongs) wanted.push(id);
     }
     wanted.sort((a, b) => a - b);

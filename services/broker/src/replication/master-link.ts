@@ -26,6 +26,14 @@ export interface SlaveIdentity {
   readonly address: string;
 }
 
+/** What a slave has. */
+export interface FollowerShape extends LogShape {
+  /** Up to where it is durable. */
+  readonly durable: number;
+  /** It takes the log whole, and has nothing until it has everything. */
+  readonly copying: boolean;
+}
+
 /** Told of what comes. What it throws ends the stream. */
 export interface LinkHandler {
   /** The answer to hello. */
@@ -50,7 +58,7 @@ export class MasterLink {
   constructor(
     address: string,
     slave: SlaveIdentity,
-    { epochs, start, end, durable }: LogShape & { readonly durable: number },
+    { epochs, start, end, durable, copying }: FollowerShape,
     handler: LinkHandler,
     clock: Clock,
   ) {
@@ -79,6 +87,7 @@ export class MasterLink {
         ...slave,
         startPosition: BigInt(start),
         endPosition: BigInt(end),
+        copying,
         epochs: epochs.map(({ epoch, start: at, nonce }) => ({
           $typeName: 'ternmq.broker.v1.EpochStart',
           epoch,

@@ -217,9 +217,14 @@ export class Replicas {
   /**
    * Takes a slave.
    *
+   * @param slave.copying it takes the log whole: what it has so far goes when that breaks off, and does not count
    * @throws TernError UNAVAILABLE (NOT_MASTER) when it knows of a newer master
    */
-  attach(id: number, slave: LogShape, channel: ReplicaChannel): AttachedReplica {
+  attach(
+    id: number,
+    slave: LogShape & { readonly copying: boolean },
+    channel: ReplicaChannel,
+  ): AttachedReplica {
     if (this.#closed !== undefined) throw this.#closed;
     const newest = slave.epochs.at(-1)?.epoch ?? 0;
     if (newest > this.#options.epoch) throw deposed(newest, this.#options.epoch);
@@ -230,21 +235,24 @@ export class Replicas {
     const feed = new ReplicaFeed(this.#log, this.#runs, channel, common ?? master.start);
     this.#feeds.get(id)?.close(replaced(id));
     this.#feeds.set(id, feed);
-    this.#set.connected(id, true, this.#clock.monotonicMs());
-    this.#logger.info({ replica: id, from: common ?? master.start }, 'a slave follows');
+    const { copying } = slave;
+    if (copying) this.#set.disconnected(id, this.#clock.monotonicMs());
+    else this.#set.connected(id, common ?? 0, this.#clock.monotonicMs());
+    this.#logger.info({ replica: id, from: common ?? master.start, copying }, 'a slave follows');
     return {
       from: { common, master },
       feed,
       acknowledged: (durable) => {
         if (this.#feeds.get(id) !== feed) return;
-        this.#set.acknowledged(id, durable, this.#own, this.#clock.monotonicMs());
         feed.acknowledged(durable);
+        if (copying) return;
+        this.#set.acknowledged(id, durable, this.#own, this.#clock.monotonicMs());
         this.advanced();
       },
       detached: () => {
         if (this.#feeds.get(id) !== feed) return;
         this.#feeds.delete(id);
-        this.#set.connected(id, false, this.#clock.monotonicMs());
+        this.#set.disconnected(id, this.#clock.monotonicMs());
         this.#logger.warn({ replica: id }, 'a slave is gone');
       },
     };
