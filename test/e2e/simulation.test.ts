@@ -1,0 +1,30 @@
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { ROOT } from '../support/child-broker.ts';
+import { Child, expectSuccess } from '../support/child-process.ts';
+
+const FOLDER = join(ROOT, 'test', 'simulation');
+
+async function simulate(...options: string[]): Promise<string> {
+  await using run = new Child(process.execPath, [
+    '--conditions=source',
+    ...['--import', join(FOLDER, 'modules.ts')],
+    join(FOLDER, 'main.ts'),
+    ...options,
+  ]);
+  await expectSuccess(run, 'the simulation', 60_000);
+  return run.stdout;
+}
+
+test('a seed is one run, whatever ran before it in the same process', async () => {
+  const run = ['--seed', '7', '--minutes', '0.05'];
+  const [first, again, more] = await Promise.all([
+    simulate(...run),
+    simulate(...run),
+    simulate('--seed', '6', '--minutes', '0.05', '--runs', '2'),
+  ]);
+  const traces = (text: string) => text.match(/(?<=^trace )[0-9a-f]+$/gm);
+  expect(traces(first)).toHaveLength(1);
+  expect(traces(again)).toEqual(traces(first));
+  expect(traces(more)?.[1]).toBe(traces(first)?.[0]);
+});
