@@ -185,6 +185,7 @@ describe('the README', () => {
     const output = await run('slave', master);
     expect(output).toMatch(/^broker-a +0 +master +1 +0 1 .*\nbroker-a +1 +slave /m);
     expect(output).toMatch(/^in sync: +0\n$/m);
+    expect(await run('repair', master)).toBe('');
     expect(await run('acknowledge', master)).toMatch(/ async .*\n(.|\n)* local /);
     const [command, args] = ternCommand('cluster', 'health', '--nameserver', master.nameserver);
     await using health = new Child(command, args);

@@ -11,13 +11,15 @@ import {
   type ResendResult,
   resendDeadLetters,
 } from './dead-letters.ts';
-import { isMqError, MqError } from './errors.ts';
+import { isMqError, MqError, noBroker } from './errors.ts';
 import type { StartPoint } from './message.ts';
 import { mayKeep } from './message-id.ts';
 import { FOUND_MAX, findOn, type MessageQuery } from './message-query.ts';
 import type { ReceivedMessage } from './received-message.ts';
+import { type Repair, repairsOf } from './repair.ts';
 import { type ResetStep, type ResetTarget, resetSteps } from './reset.ts';
 import type { Routes } from './routes.ts';
+import type { Channel } from './transport/channel.ts';
 import type { Channels } from './transport/channels.ts';
 import type { DeadLetter } from './transport/dead-letters.ts';
 import {
@@ -150,6 +152,34 @@ export class Admin extends BrokerAdmin {
         })),
       ),
     };
+  }
+
+  /**
+   * Makes topics and consumer groups the same on all broker groups, where creation or a change was PARTIAL, or a broker group is
+   * new; returns the steps. Where settings differ, those of `like` are right, by default of the one that has the thing for
+   * longest; a topic gets the most queues that it has anywhere. Progress is not copied. Throws NO_BROKER, COMPACTION_FIXED,
+   * PRIORITY_FIXED.
+   *
+   * @param options.dryRun only returns the steps
+   */
+  async repair(
+    options: CallOptions & { readonly like?: string; readonly dryRun?: boolean } = {},
+  ): Promise<Repair[]> {
+    const time = new CallTime(this.#clock, options);
+    const members = await this.#calls.members(time);
+    const names = members.map(({ name }) => name);
+    if (options.like !== undefined && !names.includes(options.like)) throw noBroker();
+    const [topics, groups] = await Promise.all([
+      this.listTopics(options),
+      this.listGroups(options),
+    ]);
+    const steps = repairsOf(names, topics, groups, options.like);
+    if (options.dryRun === true) return steps;
+    for (const step of steps) {
+      const member = members.find(({ name }) => name === step.broker) as Member;
+      await repairOn(member.channel, step, time);
+    }
+    return steps;
   }
 
   /** Creates a consumer group on every broker group. Throws GROUP_EXISTS, PARTIAL. */
@@ -540,5 +570,18 @@ export class Admin extends BrokerAdmin {
     const members = await this.#calls.members(time);
     const keeper = members.find(({ name }) => mayKeep(name, id)) ?? members[0];
     return traceOn((keeper as Member).channel, id, this.#clock, time, progress);
+  }
+}
+
+async function repairOn(channel: Channel, step: Repair, time: CallTime): Promise<void> {
+  const { name, action } = step;
+  if (step.what === 'topic') {
+    const request = { name, settings: topicSettings(step.settings) };
+    if (action === 'create') await channel.unary(broker.createTopic, request, time);
+    else await channel.unary(broker.updateTopic, request, time);
+  } else {
+    const request = { name, settings: groupSettings(step.settings) };
+    if (action === 'create') await channel.unary(broker.createGroup, request, time);
+    else await channel.unary(broker.updateGroup, request, time);
   }
 }

@@ -43,6 +43,7 @@ export type {
   TopicQueue,
 } from './pull-consumer.ts';
 export type { ReceivedMessage } from './received-message.ts';
+export type { Repair } from './repair.ts';
 export type { OutgoingReply, Reply, RequestOptions } from './request-reply.ts';
 export type { ResetStep, ResetTarget } from './reset.ts';
 export {

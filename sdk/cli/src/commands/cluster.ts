@@ -11,11 +11,13 @@ import { sizeText, spanText } from '../format.ts';
 import { fields, jsonLine, print, table } from '../output.ts';
 import { type BrokerRow, brokerRows } from './cluster/broker-rows.ts';
 import { healthCommand } from './cluster/health.ts';
+import { repairCommand } from './cluster/repair.ts';
 
 /** Completes the command. */
 export function clusterCommand(command: Command): void {
   electCommand(command);
   healthCommand(command);
+  repairCommand(command);
   forgetCommand(command);
   addClientCommand(
     command,

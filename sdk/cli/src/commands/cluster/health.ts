@@ -48,9 +48,15 @@ export function problemsOf(
   for (const [topic, found] of Map.groupBy(topics, (one) => one.name)) {
     if (topic.startsWith('%')) continue;
     const lack = names.filter((name) => !found.some(({ broker }) => broker === name));
-    if (lack.length > 0) problems.push(`topic ${topic}: ${lack.join(', ')} lacks it`);
+    if (lack.length > 0) {
+      problems.push(`topic ${topic}: ${lack.join(', ')} lacks it; see 'tern cluster repair'`);
+    }
     const settings = new Set(found.map((one) => JSON.stringify(one.settings)));
-    if (settings.size > 1) problems.push(`topic ${topic}: its settings differ between brokers`);
+    if (settings.size > 1) {
+      problems.push(
+        `topic ${topic}: its settings differ between brokers; see 'tern cluster repair'`,
+      );
+    }
   }
   return problems;
 }
