@@ -19,6 +19,8 @@ interface PullCall {
 
 let clock: ManualClock;
 let channel: FakeChannel;
+/** Gives the connection to a server. */
+let connect: (address: string) => FakeChannel;
 let consumer: PullConsumer;
 /** Messages in each queue. */
 let counts: number[];
@@ -27,7 +29,10 @@ let commits: { offsets: { queueId: number; offset: bigint }[] }[];
 let limits: CallLimits[];
 const queue = (queueId: number): TopicQueue => ({ topic: 'one', broker: 'a', queueId });
 
-async function pull({ queueId, offset, messagesMax, waitMs }: PullCall): Promise<Buffer> {
+async function pull(
+  { queueId, offset, messagesMax, waitMs }: PullCall,
+  readAt = '',
+): Promise<Buffer> {
   const end = counts[queueId] ?? 0;
   if (Number(offset) >= end && waitMs > 0) {
     await new Promise<void>((resolve) => {
@@ -41,7 +46,8 @@ async function pull({ queueId, offset, messagesMax, waitMs }: PullCall): Promise
     message: { body: Buffer.from(`${queueId}:${Number(offset) + i}`) },
   }));
   const nextOffset = offset + BigInt(count);
-  const response = create(PullResponseSchema, { messages, nextOffset, endOffset: BigInt(end) });
+  const endOffset = BigInt(end);
+  const response = create(PullResponseSchema, { messages, nextOffset, endOffset, readAt });
   return Buffer.from(toBinary(PullResponseSchema, response));
 }
 
@@ -61,7 +67,8 @@ beforeEach(async () => {
   };
   const routes = new FakeRoutes();
   routes.add('one', { a: 2 });
-  const channels = { get: () => channel } as unknown as Channels;
+  connect = () => channel;
+  const channels = { get: (address: string) => connect(address) } as unknown as Channels;
   consumer = new PullConsumer({}, { routes: routes.routes, channels, clock });
   await clock.until(
     consumer.assign([
@@ -83,6 +90,35 @@ describe('polling', () => {
       '1:1',
     ]);
     expect(consumer.position(queue(0))).toBe(2);
+  });
+
+  test('goes to the slave that the master names, back from it, and not again soon once it has failed', async () => {
+    counts = [30, 0];
+    consumer.pause([queue(1)]);
+    const asked: string[] = [];
+    let slaveFails = false;
+    connect = (address) => {
+      const one = new FakeChannel(address);
+      one.answer = async (_, request) => {
+        asked.push(address);
+        if (address === 's:1' && slaveFails) throw new MqError('OUT_OF_RANGE', 'lost');
+        const readAt = address === 's:1' ? (asked.length >= 4 ? 'a:1' : '') : 's:1';
+        return pull(request as PullCall, readAt);
+      };
+      return one;
+    };
+    const read = async (polls: number): Promise<string[]> => {
+      asked.length = 0;
+      for (let i = 0; i < polls; i++) await clock.until(consumer.poll({ max: 1 }));
+      return [...asked];
+    };
+    expect(await read(5)).toEqual(['a:1', 's:1', 's:1', 's:1', 'a:1']);
+    slaveFails = true;
+    expect(await read(3)).toEqual(['s:1', 'a:1', 'a:1', 'a:1']);
+    await clock.advance(30_000);
+    slaveFails = false;
+    expect(await read(2)).toEqual(['a:1', 's:1']);
+    expect(consumer.position(queue(0))).toBe(10);
   });
 
   test('waits for the first message as long as it was told', async () => {

@@ -18,6 +18,8 @@ const CALL_MS = 5000;
 const LONG_POLL_MS = 5000;
 const RETRY_MS = 200;
 const BYTES_MAX = 1 << 20;
+/** How long the advice to read from a slave is not taken after one has failed, in milliseconds. */
+const SLAVE_FAILED_MS = 30_000;
 
 /** A queue of a topic. */
 export interface TopicQueue extends QueueId {
@@ -47,9 +49,14 @@ export interface PullConsumerOptions {
 
 interface Position {
   readonly queue: TopicQueue;
+  /** Of the broker group's master. */
   address: string;
   offset: number;
   paused: boolean;
+  /** Where the queue is read, as long as that is not the master. */
+  slave?: string | undefined;
+  /** Monotonic time before which it is read from no slave that the master names. */
+  notFromSlaveUntilMs?: number;
   /** What the application's store has. */
   stored?: number;
 }
@@ -301,7 +308,7 @@ export class PullConsumer implements AsyncDisposable {
     const { topic, queueId, broker: brokerName } = queue;
     let bytes: Buffer;
     try {
-      bytes = await this.#channels.get(position.address).unaryBytes(
+      bytes = await this.#channels.get(position.slave ?? position.address).unaryBytes(
         broker.pull,
         {
           topic,
@@ -316,7 +323,12 @@ export class PullConsumer implements AsyncDisposable {
         time.atMost(waitMs + CALL_MS),
       );
     } catch (error) {
-      if (!isMqError(error) || !error.retryable) throw error;
+      if (!isMqError(error) || time.signal?.aborted) throw error;
+      if (position.slave !== undefined) {
+        // Whatever it says, the master may know better.
+        position.slave = undefined;
+        position.notFromSlaveUntilMs = this.#clock.monotonicMs() + SLAVE_FAILED_MS;
+      } else if (!error.retryable) throw error;
       // The broker is away: it may come back, or elsewhere.
       await pause(this.#clock, Math.min(RETRY_MS, time.deadlineMs), time.signal);
       position.address = await this.#address(queue, time).catch(() => position.address);
@@ -325,11 +337,19 @@ export class PullConsumer implements AsyncDisposable {
     // Meanwhile the application may have moved the position, stopped the queue or taken it away: then nothing was read.
     const current = this.#positions.get(queueKey(queue)) === position;
     if (!current || position.paused || position.offset !== offset) return [];
-    const { records, nextOffset } = readPull(bytes);
+    const { records, nextOffset, readAt } = readPull(bytes);
     position.offset = nextOffset;
+    if (readAt !== '') this.#goTo(position, readAt);
     const handle = this.#handles.get(topic) as TopicHandle<Value> | undefined;
     const place = { topic, broker: brokerName, attempt: 1 };
     return records.map((slice) => new ReceivedMessage<Value>(slice, place, handle));
+  }
+
+  /** Reads a queue elsewhere from now on: a slave sends back to the master. */
+  #goTo(position: Position, readAt: string): void {
+    const { slave, notFromSlaveUntilMs = 0 } = position;
+    const takesAdvice = this.#clock.monotonicMs() >= notFromSlaveUntilMs;
+    position.slave = slave === undefined && takesAdvice ? readAt : undefined;
   }
 
   /**

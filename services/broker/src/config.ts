@@ -181,6 +181,12 @@ export const BROKER_OPTIONS = defineOptions({
     min: 1 << 20,
     doc: 'How many bytes a slave may lack before it counts no more, where members are elected',
   },
+  pullFromSlaveBytes: {
+    kind: 'bytes',
+    default: 2 ** 30,
+    min: 0,
+    doc: 'How far behind the end of the log a reader by offset is before a slave that is in sync reads for it; 0 for never',
+  },
   segmentSize: {
     kind: 'bytes',
     default: LOG_DEFAULTS.segmentBytes,

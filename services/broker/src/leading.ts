@@ -108,7 +108,16 @@ export class Leading {
       logger: part('find'),
     });
     const tracer = new Tracer({ log, state, clock });
-    const puller = new Puller({ log, state, collector, clock });
+    const puller = new Puller({
+      log,
+      state,
+      collector,
+      clock,
+      place: ({ topicId, queueId }, behindBytes) => {
+        const far = options.pullFromSlaveBytes;
+        return far > 0 && behindBytes > far ? replicas.readableAt(topicId + queueId) : undefined;
+      },
+    });
     const deadLetters = new DeadLetters({
       stateLog,
       catalog: topics,

@@ -331,6 +331,7 @@ export class Roles {
       clock,
       logger,
       identity: { ...identity, corruptRanges, standing: () => this.#standing },
+      pullFromSlaveBytes: this.#options.pullFromSlaveBytes,
     };
   }
 

@@ -170,15 +170,18 @@ describe('a pull', () => {
         safe,
         safe,
         safe,
-        (list, next, begin, end) => {
+        fc.string(),
+        (list, next, begin, end, readAt) => {
           const response = create(PullResponseSchema, {
             messages: list.map(storedMessage),
             nextOffset: BigInt(next),
             beginOffset: BigInt(begin),
             endOffset: BigInt(end),
+            readAt,
           });
           const frame = readPull(Buffer.from(toBinary(PullResponseSchema, response)));
-          expect(frame).toMatchObject({ nextOffset: next, beginOffset: begin, endOffset: end });
+          const offsets = { nextOffset: next, beginOffset: begin, endOffset: end };
+          expect(frame).toMatchObject({ ...offsets, readAt });
           expect(frame.records.map((slice) => recordPlace(slice).offset)).toEqual(
             list.map(({ offset }) => offset),
           );

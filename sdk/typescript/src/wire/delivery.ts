@@ -125,11 +125,19 @@ export interface PulledFrame {
   nextOffset: number;
   beginOffset: number;
   endOffset: number;
+  /** Where the reader had better go on; empty: where it is. */
+  readAt: string;
 }
 
 /** Reads a PullResponse or a PullStreamResponse. */
 export function readPull(bytes: Buffer): PulledFrame {
-  const frame: PulledFrame = { records: [], nextOffset: 0, beginOffset: 0, endOffset: 0 };
+  const frame: PulledFrame = {
+    records: [],
+    nextOffset: 0,
+    beginOffset: 0,
+    endOffset: 0,
+    readAt: '',
+  };
   const reader = new FieldReader(bytes);
   while (reader.more) {
     const tag = reader.varint();
@@ -139,6 +147,7 @@ export function readPull(bytes: Buffer): PulledFrame {
     } else if (tag === 0x11) frame.nextOffset = reader.fixed64();
     else if (tag === 0x19) frame.beginOffset = reader.fixed64();
     else if (tag === 0x21) frame.endOffset = reader.fixed64();
+    else if (tag === 0x2a) frame.readAt = reader.text();
     else reader.skip(tag);
   }
   return frame;

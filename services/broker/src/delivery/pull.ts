@@ -1,5 +1,7 @@
 // Reading a queue by offset, for those who keep offsets themselves. Changes nothing.
 
+import { create, toBinary } from '@bufbuild/protobuf';
+import { PullResponseSchema } from '@ternmq/proto/gen/ternmq/broker/v1/broker_pb';
 import { type Clock, TernError } from '@ternmq/runtime';
 import type { CommitLog } from '../log/commit-log.ts';
 import { viewOf, writeUint64 } from '../log/record.ts';
@@ -35,23 +37,33 @@ export interface PullBatch {
   readonly nextOffset: number;
 }
 
+/**
+ * Says where a reader had better go on, host:port; undefined: here.
+ *
+ * @param behindBytes bytes of the log from the message that it reads next to the end
+ */
+export type ReadingPlace = (queue: Queue, behindBytes: number) => string | undefined;
+
 /** Reads queues by offset. */
 export class Puller {
   readonly #log: CommitLog;
   readonly #state: BrokerState;
   readonly #collector: Collector;
   readonly #clock: Clock;
+  readonly #place: ReadingPlace;
 
   constructor(modules: {
     log: CommitLog;
     state: BrokerState;
     collector: Collector;
     clock: Clock;
+    place: ReadingPlace;
   }) {
     this.#log = modules.log;
     this.#state = modules.state;
     this.#collector = modules.collector;
     this.#clock = modules.clock;
+    this.#place = modules.place;
   }
 
   /** What is there now, perhaps nothing. Throws OUT_OF_RANGE, DATA_LOSS. */
@@ -81,6 +93,8 @@ export class Puller {
         topic.messagesOut += found.messages;
         topic.bytesOut += found.bytes;
         parts.push(trailer(found.end, begin, queue.visibleEnd));
+        const readAt = this.#place(queue, this.#behind(queue, found.end));
+        if (readAt !== undefined) parts.push(encodeReadAt(readAt));
         return {
           bytes: Buffer.concat(parts),
           messages: found.messages,
@@ -89,6 +103,12 @@ export class Puller {
       }
       await this.#log.read.load(found.missing.position, found.missing.length);
     }
+  }
+
+  #behind(queue: Queue, offset: number): number {
+    if (offset >= queue.next) return 0;
+    const { position, length } = this.#state.locate(queue, offset);
+    return length === 0 ? 0 : this.#log.next - position;
   }
 
   /** As read, and waits for a message that matches when there is none. Answers empty after `waitMs`. */
@@ -171,6 +191,15 @@ function trailer(next: number, begin: number, end: number): Buffer {
   view.setUint8(18, 0x21);
   writeUint64(view, 19, end);
   return bytes;
+}
+
+/** The field 5 of PullResponse and PullStreamResponse. */
+function encodeReadAt(readAt: string): Buffer {
+  const { buffer, byteOffset, length } = toBinary(
+    PullResponseSchema,
+    create(PullResponseSchema, { readAt }),
+  );
+  return Buffer.from(buffer, byteOffset, length);
 }
 
 function outOfRange(choice: PullChoice, begin: number): TernError {

@@ -36,6 +36,8 @@ export interface FollowerModules {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly identity: BrokerIdentity;
+  /** As BrokerOptions.pullFromSlaveBytes: who is less than half as far behind goes on at the master. */
+  readonly pullFromSlaveBytes: number;
   /** Aborts when the broker's role ends. */
   readonly closing: AbortSignal;
 }
@@ -69,7 +71,15 @@ export function followerService(
   );
   const collector = new Collector({ log, state, logger });
   const offsets = new OffsetFinder({ log, state });
-  const puller = new Puller({ log, state, collector, clock });
+  const near = modules.pullFromSlaveBytes / 2;
+  const puller = new Puller({
+    log,
+    state,
+    collector,
+    clock,
+    place: (_queue, behindBytes) =>
+      near === 0 || behindBytes <= near ? modules.identity.standing().master : undefined,
+  });
   const search = new MessageSearch({ state, collector, offsets, clock, logger });
   const tracer = new Tracer({ log, state, clock });
   const parts = {

@@ -72,6 +72,7 @@ function attach(
     start: Number(hello.startPosition),
     end: Number(hello.endPosition),
     copying: hello.copying,
+    address: hello.address,
     epochs: hello.epochs.map(({ epoch, startPosition, nonce }) => ({
       epoch,
       start: Number(startPosition),

@@ -76,6 +76,8 @@ export class Replicas {
   readonly #runs: RunReader;
   readonly #set: InSyncSet;
   readonly #feeds = new Map<number, ReplicaFeed>();
+  /** Where clients reach the slaves that were ever connected. */
+  readonly #addresses = new Map<number, string>();
   readonly #timers: Timer[];
   #telling: Timer | undefined;
   #change: { readonly from: readonly number[]; readonly to: readonly number[] } | undefined;
@@ -214,15 +216,23 @@ export class Replicas {
     return this.#log.ownVisible;
   }
 
+  /** Where a slave is that may be read from: it is in sync and connected. By turns; undefined when there is none. */
+  readableAt(turn: number): string | undefined {
+    const able = this.#set.members.filter((id) => this.#feeds.has(id));
+    const id = able[turn % Math.max(1, able.length)];
+    return id === undefined ? undefined : this.#addresses.get(id);
+  }
+
   /**
    * Takes a slave.
    *
+   * @param slave.address where clients reach it
    * @param slave.copying it takes the log whole: what it has so far goes when that breaks off, and does not count
    * @throws TernError UNAVAILABLE (NOT_MASTER) when it knows of a newer master
    */
   attach(
     id: number,
-    slave: LogShape & { readonly copying: boolean },
+    slave: LogShape & { readonly address: string; readonly copying: boolean },
     channel: ReplicaChannel,
   ): AttachedReplica {
     if (this.#closed !== undefined) throw this.#closed;
@@ -235,7 +245,8 @@ export class Replicas {
     const feed = new ReplicaFeed(this.#log, this.#runs, channel, common ?? master.start);
     this.#feeds.get(id)?.close(replaced(id));
     this.#feeds.set(id, feed);
-    const { copying } = slave;
+    const { address, copying } = slave;
+    this.#addresses.set(id, address);
     if (copying) this.#set.disconnected(id, this.#clock.monotonicMs());
     else this.#set.connected(id, common ?? 0, this.#clock.monotonicMs());
     this.#logger.info({ replica: id, from: common ?? master.start, copying }, 'a slave follows');
