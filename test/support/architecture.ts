@@ -69,7 +69,14 @@ const BROKER_FOLDERS: Readonly<Record<string, readonly string[]>> = {
     '.',
   ],
 };
-const BROKER_BUILDERS = new Set(['broker.ts', 'roles.ts', 'leading.ts', 'main.ts', 'index.ts']);
+const BROKER_BUILDERS = new Set([
+  'broker.ts',
+  'roles.ts',
+  'leading.ts',
+  'standing-in.ts',
+  'main.ts',
+  'index.ts',
+]);
 
 /** Packages that only some places may import. `type` imports count too. */
 const BORDERS: readonly { specifier: RegExp; within: RegExp; allowed: RegExp; why: string }[] = [

@@ -32,6 +32,7 @@ import { HELD_TOPIC } from '../../services/broker/src/state/held-table.ts';
 import { MESSAGE_AT, NO_HOST } from '../../services/broker/src/state/message-record.ts';
 import { keyHashOfMessage, tagHashOfMessage } from '../../services/broker/src/state/message-tag.ts';
 import type { Queue } from '../../services/broker/src/state/queue.ts';
+import { settledElsewhere } from '../../services/broker/src/state/settled-elsewhere.ts';
 import type { Topic } from '../../services/broker/src/state/topics.ts';
 
 import type { StateRig } from './state-rig.ts';
@@ -484,7 +485,15 @@ export class StateDriver {
     const chosen = this.#progress();
     if (chosen === undefined) return;
     const { queueId, next } = chosen.queue;
-    const offsets = [{ queueId, offset: BigInt(this.#random.integer(next + 1)) }];
+    const offset = this.#random.integer(next + 1);
+    if (next % 3 === 0 && offset > 4) {
+      // Settled elsewhere, but for some in between.
+      const bounds = [0, offset >> 1, offset - 1, offset];
+      const value = settledElsewhere(chosen.progress.id, queueId, bounds);
+      this.rig.stateLog.change({ case: 'progressMerged', value });
+      return;
+    }
+    const offsets = [{ queueId, offset: BigInt(offset) }];
     const value = create(ProgressSetSchema, { progressId: chosen.progress.id, offsets });
     this.rig.stateLog.change({ case: 'progressSet', value });
   }

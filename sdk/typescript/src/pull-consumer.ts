@@ -2,7 +2,7 @@
 // that are committed for a group.
 
 import { type CallOptions, CallTime } from './call-time.ts';
-import { type Clock, pause } from './clock.ts';
+import { type Clock, pause, randomBelow } from './clock.ts';
 import { abortedError, closedError, isMqError, MqError } from './errors.ts';
 import type { QueueId, StartPoint } from './message.ts';
 import { ReceivedMessage } from './received-message.ts';
@@ -329,6 +329,7 @@ export class PullConsumer implements AsyncDisposable {
         position.slave = undefined;
         position.notFromSlaveUntilMs = this.#clock.monotonicMs() + SLAVE_FAILED_MS;
       } else if (!error.retryable) throw error;
+      else position.slave = this.#slaveOf(position);
       // The broker is away: it may come back, or elsewhere.
       await pause(this.#clock, Math.min(RETRY_MS, time.deadlineMs), time.signal);
       position.address = await this.#address(queue, time).catch(() => position.address);
@@ -343,6 +344,14 @@ export class PullConsumer implements AsyncDisposable {
     const handle = this.#handles.get(topic) as TopicHandle<Value> | undefined;
     const place = { topic, broker: brokerName, attempt: 1 };
     return records.map((slice) => new ReceivedMessage<Value>(slice, place, handle));
+  }
+
+  /** Who has the queue while the master is away: it says what the master had confirmed, and when the master is there again. */
+  #slaveOf({ queue, notFromSlaveUntilMs = 0 }: Position): string | undefined {
+    if (this.#clock.monotonicMs() < notFromSlaveUntilMs) return undefined;
+    const groups = this.#routes.known(queue.topic)?.groups ?? [];
+    const slaves = groups.find(({ broker: name }) => name === queue.broker)?.slaves ?? [];
+    return slaves[randomBelow(slaves.length)];
   }
 
   /** Reads a queue elsewhere from now on: a slave sends back to the master. */

@@ -99,7 +99,8 @@ async function sourcesOf(
       if (isMqError(error, 'TOPIC_NOT_FOUND') && topics.size > 1) return undefined;
       throw error;
     });
-    for (const { broker: brokerName, address } of route?.queues ?? []) {
+    for (const { broker: brokerName, consumeAt: address } of route?.groups ?? []) {
+      if (address === undefined) continue;
       sources.set(`${topic} ${brokerName}`, { topic, wanted, brokerName, address });
     }
   }

@@ -1,5 +1,5 @@
-// A consumer's streams: one to the master of every broker group that the topics' routes name, opened and closed as
-// routes change.
+// A consumer's streams: one to every broker group that the topics' routes name, to its master or who stands in for it, opened and
+// closed as routes change.
 
 import type { Clock, Timer } from './clock.ts';
 import { isMqError } from './errors.ts';
@@ -119,7 +119,7 @@ export class SubscriptionSet {
 }
 
 function brokersOf(route: Route | undefined): { broker: string; address: string }[] {
-  const brokers = new Map<string, string>();
-  for (const { broker, address } of route?.queues ?? []) brokers.set(broker, address);
-  return [...brokers].map(([broker, address]) => ({ broker, address }));
+  return (route?.groups ?? []).flatMap(({ broker, consumeAt: address }) =>
+    address === undefined ? [] : [{ broker, address }],
+  );
 }

@@ -13,11 +13,11 @@ import {
 import { type BrokerOptions, SEGMENT_BYTES_MIN } from './config.ts';
 import type { Coordinator } from './coordination/coordinator.ts';
 import { EtcdCoordinator } from './coordination/etcd-coordinator.ts';
-import { findMaster } from './coordination/find-master.ts';
+import { findGroup } from './coordination/find-group.ts';
 import { FixedCoordinator } from './coordination/fixed-coordinator.ts';
 import { LOG_DEFAULTS } from './log/log-options.ts';
 import { Registration } from './registration.ts';
-import { Roles } from './roles.ts';
+import { type Role, Roles } from './roles.ts';
 import { openDataFolder } from './state/data-folder.ts';
 import { openLmdbStore } from './state/lmdb-store.ts';
 import type { StateStore } from './state/store.ts';
@@ -138,7 +138,7 @@ export class Broker {
         id: options.id,
         address,
         epoch: BigInt(roles.epoch),
-        role: roles.role === 'leading' ? BrokerRole.MASTER : BrokerRole.SLAVE,
+        role: registeredRole(roles.role),
         cluster: options.cluster,
         version,
       });
@@ -199,6 +199,11 @@ export class Broker {
   }
 }
 
+function registeredRole(role: Role): BrokerRole {
+  if (role === 'leading') return BrokerRole.MASTER;
+  return role === 'standing in' ? BrokerRole.STAND_IN : BrokerRole.SLAVE;
+}
+
 /** Who decides about the group. */
 function coordinatorOf(
   options: BrokerOptions,
@@ -218,10 +223,10 @@ function coordinatorOf(
       { clock, logger: logger.child({ part: 'election', broker: options.name }) },
     );
   }
-  return new FixedCoordinator(options.data, {
+  return new FixedCoordinator(options.data, options.standInAfter, {
     disk,
     clock,
-    findMaster: () => findMaster(options.nameserver, options.name, clock),
+    findGroup: () => findGroup(options.nameserver, options.name, clock),
   });
 }
 

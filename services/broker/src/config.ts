@@ -181,6 +181,12 @@ export const BROKER_OPTIONS = defineOptions({
     min: 1 << 20,
     doc: 'How many bytes a slave may lack before it counts no more, where members are elected',
   },
+  standInAfter: {
+    kind: 'duration',
+    default: 10_000,
+    min: 0,
+    doc: 'With --election fixed: how long the master is gone before a slave serves consumers in its place; 0 for never',
+  },
   pullFromSlaveBytes: {
     kind: 'bytes',
     default: 2 ** 30,

@@ -1,6 +1,7 @@
 // A broker that leads its group: everything that serves producers and consumers, on a log that it appends to. Reading
 // `open` from top to bottom is reading how the parts depend on each other; `close` is the same list backwards.
 
+import type { MergeProgressRequest } from '@ternmq/proto/gen/ternmq/broker/v1/replication_pb';
 import type { Clock, Handlers, Logger, Random, Registry } from '@ternmq/runtime';
 import { Assignments } from './assignment/assignments.ts';
 import { GroupCatalog } from './catalog/group-catalog.ts';
@@ -29,8 +30,12 @@ import { registerBrokerMetrics } from './metrics.ts';
 import { ProducerExpiry } from './producer-expiry.ts';
 import type { Replica } from './replication/replica.ts';
 import type { Replicas } from './replication/replicas.ts';
+import { SlaveReports } from './replication/slave-reports.ts';
 import { ReplyInboxes } from './replies/reply-inboxes.ts';
 import { Retention } from './retention.ts';
+import type { TopicProgress } from './state/groups.ts';
+import { clipSettled } from './state/settled-elsewhere.ts';
+import type { StateLog } from './state/state-log.ts';
 import type { Topic } from './state/topics.ts';
 import { isHoldingTopic } from './state/topics.ts';
 import { TimerRelease } from './timers/timer-release.ts';
@@ -54,6 +59,9 @@ export interface LeadingModules {
 export class Leading {
   readonly handlers: Handlers;
   readonly replicas: Replicas;
+  readonly #reports: SlaveReports;
+  readonly #stateLog: StateLog;
+  readonly #delivery: Delivery;
   readonly #acknowledgements: Acknowledgements;
   readonly #produce: ProduceStreams;
   readonly #streams: ReadonlyMap<string, SubscribeStream>;
@@ -63,6 +71,9 @@ export class Leading {
   private constructor(parts: {
     handlers: Handlers;
     replicas: Replicas;
+    reports: SlaveReports;
+    stateLog: StateLog;
+    delivery: Delivery;
     acknowledgements: Acknowledgements;
     produce: ProduceStreams;
     streams: ReadonlyMap<string, SubscribeStream>;
@@ -71,6 +82,9 @@ export class Leading {
   }) {
     this.handlers = parts.handlers;
     this.replicas = parts.replicas;
+    this.#reports = parts.reports;
+    this.#stateLog = parts.stateLog;
+    this.#delivery = parts.delivery;
     this.#acknowledgements = parts.acknowledgements;
     this.#produce = parts.produce;
     this.#streams = parts.streams;
@@ -125,6 +139,12 @@ export class Leading {
       logger: part('delivery'),
     });
     const letters = new DeadLetterResend({ stateLog, catalog: topics, collector });
+    const standIns = options.election === 'fixed' && options.standInAfter > 0;
+    const reports = new SlaveReports(
+      standIns ? replicas.inSync.filter((id) => id !== options.id) : [],
+      clock,
+    );
+    closers.push(() => reports.close());
     const delivery = new Delivery({
       stateLog,
       topics,
@@ -132,6 +152,7 @@ export class Leading {
       offsets,
       collector,
       deadLetters,
+      ready: reports.all,
       clock,
       logger: part('delivery'),
     });
@@ -243,6 +264,9 @@ export class Leading {
     return new Leading({
       handlers,
       replicas,
+      reports,
+      stateLog,
+      delivery,
       acknowledgements,
       produce,
       streams,
@@ -261,6 +285,23 @@ export class Leading {
   advanced(): void {
     this.#produce.advanced();
     this.#acknowledgements.advanced();
+  }
+
+  /**
+   * Groups have settled messages at a slave, before this broker began to lead. Progress that was set since stays as it is.
+   * Resolves when it is durable.
+   */
+  async merge({ id, queues, complete }: MergeProgressRequest): Promise<void> {
+    const { state, log } = this.#stateLog;
+    for (const value of clipSettled(queues, state)) {
+      const progress = state.groups.findProgress(value.progressId) as TopicProgress;
+      if (this.#delivery.wasSet.has(progress)) continue;
+      this.#stateLog.change({ case: 'progressMerged', value });
+      this.#delivery.changed(progress, [value.queueId]);
+    }
+    if (complete) this.#reports.heard(id);
+    // Here alone: a slave that is waited for may be gone, and this master leads for ever.
+    await log.durableAt(log.next);
   }
 
   /** Ends what clients have open; resolves when frames in flight are answered, or after the grace. */

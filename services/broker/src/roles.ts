@@ -7,6 +7,7 @@
 //                  +---- the lease is lost, or another leads ----------+-------------+
 //
 //   following     takes the master's log; serves reads
+//   standing in   following, while the master is gone and nobody else may lead: serves consumers besides
 //   taking over   has an epoch; waits until every in-sync member has what this broker has, then shows it. With fixed roles
 //                 nobody else can ever lead, so what this broker has holds at once
 //   leading       serves everything
@@ -35,21 +36,27 @@ import { addReplicationService } from './grpc/replicate.ts';
 import { RAW_METHODS } from './grpc/service.ts';
 import { Leading } from './leading.ts';
 import type { LogOptions } from './log/log-options.ts';
-import { copyLog, removeUnfinishedCopy } from './replication/copy-log.ts';
-import { cutTail, setLogAside } from './replication/cut-tail.ts';
+import { removeUnfinishedCopy } from './replication/copy-log.ts';
 import { Following, type Parting } from './replication/following.ts';
+import { endFork } from './replication/fork.ts';
+import type { SlaveIdentity } from './replication/master-link.ts';
+import { mendLog } from './replication/mend-log.ts';
+import { notMaster, stopping } from './replication/not-master.ts';
 import { Replica } from './replication/replica.ts';
 import { Replicas } from './replication/replicas.ts';
+import { SettledAside } from './replication/settled-aside.ts';
+import { StandIn } from './standing-in.ts';
 import type { StateStore } from './state/store.ts';
 import type { Topic } from './state/topics.ts';
 
 /** What a broker does in its group. */
-export type Role = 'opening' | 'following' | 'taking over' | 'leading';
+export type Role = 'opening' | 'following' | 'standing in' | 'taking over' | 'leading';
 
 const CHECK_MS = 100;
 /** A slave says every second how far it is. */
 const SILENT_MS_MIN = 3000;
 const RETRY_MS = 500;
+const STAND_IN_RETRY_MS = 5000;
 const END_GRACE_MS = 0;
 
 /** What the roles stand on. */
@@ -83,7 +90,10 @@ export class Roles {
   #guard: DiskGuard | undefined;
   #following: Following | undefined;
   #leading: Leading | undefined;
+  #standIn: StandIn | undefined;
+  #standInNotBeforeMs = 0;
   #replicas: Replicas | undefined;
+  readonly #aside: SettledAside;
   #epoch = 0;
   #parting: Parting | undefined;
   #closing = new AbortController();
@@ -95,6 +105,9 @@ export class Roles {
     this.#options = options;
     this.#log = log;
     this.#modules = modules;
+    const { name: brokerName, id, data: folder, election } = options;
+    const always = election === 'fixed';
+    this.#aside = new SettledAside({ folder, always }, { brokerName, id }, modules);
     this.#check = modules.clock.every(CHECK_MS, () => this.#tick());
   }
 
@@ -116,11 +129,17 @@ export class Roles {
       refusingService(() => roles.#refusal()),
       RAW_METHODS,
     );
-    addReplicationService(server, { brokerName: options.name, epoch: () => roles.#epoch }, () => {
-      if (roles.#replicas === undefined) throw roles.#refusal();
-      return roles.#replicas;
+    const group = { brokerName: options.name, epoch: () => roles.#epoch };
+    addReplicationService(server, group, {
+      replicas: () => roles.#ledBy(roles.#replicas),
+      merge: (request) => roles.#ledBy(roles.#leading).merge(request),
     });
     return roles;
+  }
+
+  #ledBy<Part>(part: Part | undefined): Part {
+    if (part === undefined) throw this.#refusal();
+    return part;
   }
 
   /** Joins the group under an address; resolves when it is known who leads, or that nobody does yet. */
@@ -163,7 +182,7 @@ export class Roles {
         ? 'too few replicas are in sync to acknowledge messages'
         : undefined;
     }
-    if (this.#role === 'following' && this.#following?.state === 'following') return undefined;
+    if (this.#role === 'standing in' || this.#following?.state === 'following') return undefined;
     return this.#role === 'following'
       ? 'the broker follows no master yet'
       : `the broker is ${this.#role}`;
@@ -180,6 +199,7 @@ export class Roles {
     const { clock, coordinator } = this.#modules;
     const ended = clock.monotonicMs() >= coordinator.leadsUntilMs;
     if (this.#replicas !== undefined && (ended || this.#role === 'taking over')) void this.#step();
+    if (this.#shallStandIn && this.#standIn === undefined) void this.#step();
   }
 
   /** Takes steps until there is nothing to do. */
@@ -233,7 +253,49 @@ export class Roles {
         return;
       }
     }
+    if (this.#standIn !== undefined && this.#view.standsIn !== true) await this.#endStandIn();
     this.#follow();
+    if (this.#shallStandIn && this.#standIn === undefined) await this.#beginStandIn();
+  }
+
+  /** Not while its own stream says that the master lives, or while it lacks what that has confirmed. */
+  get #shallStandIn(): boolean {
+    const following = this.#following;
+    const may = this.#modules.clock.monotonicMs() >= this.#standInNotBeforeMs;
+    if (this.#view.standsIn !== true || following === undefined || !may) return false;
+    return following.state !== 'following' && following.complete;
+  }
+
+  async #beginStandIn(): Promise<void> {
+    const { clock, logger } = this.#modules;
+    this.#aside.stop();
+    (this.#following as Following).master = undefined;
+    let standIn: StandIn;
+    try {
+      const modules = { ...this.#modules, aside: this.#aside, refusal: () => this.#refusal() };
+      standIn = await StandIn.open(this.#log, this.#replica as Replica, modules);
+    } catch (error) {
+      if (!(error instanceof TernError)) throw error;
+      // Perhaps later, when more of the state is stored.
+      logger.warn({ error }, 'cannot serve consumers in the place of the master now');
+      this.#standInNotBeforeMs = clock.monotonicMs() + STAND_IN_RETRY_MS;
+      return;
+    }
+    this.#standIn = standIn;
+    this.#serve({ ...this.#reads(), ...standIn.handlers });
+    this.#moved('standing in');
+    logger.warn('the master is gone: serves consumers in its place');
+  }
+
+  /** Keeps what was settled here for the master. */
+  async #endStandIn(): Promise<void> {
+    const standIn = this.#standIn;
+    if (standIn === undefined) return;
+    this.#standIn = undefined;
+    this.#serve(this.#reads());
+    await standIn.end(notMaster(this.#view.master?.address));
+    this.#moved('following');
+    this.#modules.logger.info('serves consumers no more');
   }
 
   /** A log that is damaged is mended from another member's first: where there are others, it never leads. */
@@ -272,42 +334,34 @@ export class Roles {
       },
     });
     replica.writer.start();
+    await endFork(this.#log, replica, this.#aside, this.#modules);
   }
 
   /** Begins to follow, or follows another master. */
   #follow(): void {
     const replica = this.#replica as Replica;
-    const { clock, random, logger, server } = this.#modules;
-    const { id, name } = this.#options;
+    const { clock, random, logger } = this.#modules;
+    const { id } = this.#options;
     if (this.#following === undefined) {
       this.#closing = new AbortController();
       // What is in the store was confirmed; the master tells how far the rest is.
       replica.log.confirm(replica.opened.storePosition);
       replica.stateLog.allArrived();
-      this.#following = new Following(
-        { brokerName: name, id, address: this.#address },
-        {
-          replica,
-          clock,
-          random,
-          logger: logger.child({ part: 'replication' }),
-          parted: (parting) => {
-            this.#parting = parting;
-            void this.#step();
-          },
-          topicChanged: this.#modules.topicChanged,
+      replica.stateLog.advanced();
+      this.#following = new Following(this.#identity, {
+        replica,
+        clock,
+        random,
+        logger: logger.child({ part: 'replication' }),
+        parted: (parting) => {
+          this.#parting = parting;
+          void this.#step();
         },
-      );
+        agreed: (master) => this.#aside.handOver(master, replica.state),
+        topicChanged: this.#modules.topicChanged,
+      });
       const corrupt = replica.opened.recovery.corrupt[0];
-      server.replace(
-        BrokerService,
-        this.#withMoves(
-          followerService(name, { ...this.#parts(), closing: this.#closing.signal }, () =>
-            this.#refusal(),
-          ),
-        ),
-        RAW_METHODS,
-      );
+      this.#serve(this.#reads());
       this.#moved('following');
       if (corrupt !== undefined && this.#view.master !== undefined) {
         // What is damaged is taken from the master again.
@@ -318,7 +372,18 @@ export class Roles {
       }
     }
     const { master } = this.#view;
-    this.#following.master = master?.id === id ? undefined : master?.address;
+    const alone = master?.id === id || this.#standIn !== undefined;
+    this.#following.master = alone ? undefined : master?.address;
+  }
+
+  #serve(handlers: Handlers): void {
+    const all = { ...handlers, ...leadershipHandlers(this) };
+    this.#modules.server.replace(BrokerService, all, RAW_METHODS);
+  }
+
+  #reads(): Handlers {
+    const modules = { ...this.#parts(), closing: this.#closing.signal };
+    return followerService(this.#options.name, modules, () => this.#refusal());
   }
 
   #parts() {
@@ -333,10 +398,6 @@ export class Roles {
       identity: { ...identity, corruptRanges, standing: () => this.#standing },
       pullFromSlaveBytes: this.#options.pullFromSlaveBytes,
     };
-  }
-
-  #withMoves(handlers: Handlers): Handlers {
-    return { ...handlers, ...leadershipHandlers(this) };
   }
 
   /** As MoveLeadership. */
@@ -367,6 +428,7 @@ export class Roles {
     const { master } = this.#view;
     return {
       leading,
+      standingIn: this.#standIn !== undefined,
       epoch: this.epoch,
       master: leading ? undefined : master?.address,
       divergentBytes: this.divergentBytes,
@@ -376,41 +438,26 @@ export class Roles {
 
   /** The log parts from the master's: takes back what the master never had, or takes the master's log whole. */
   async #mend(parting: Parting): Promise<void> {
-    const { clock, coordinator, disk, logger } = this.#modules;
-    const { common, damaged, master } = parting;
+    const { signal } = this.#stopped;
+    const { common, damaged } = parting;
     // What goes may have been acknowledged: before it does, this member gives up its place among those that may lead.
-    if (damaged || common === undefined) await coordinator.leaveInSync();
+    if (damaged || common === undefined) await this.#modules.coordinator.leaveInSync();
     if (this.#parting === parting) this.#parting = undefined;
     const { log, writer } = this.#replica as Replica;
-    const { start } = log;
-    const cut = { end: log.next, epoch: log.epoch, storePosition: writer.position };
+    const { start, next: end, epoch } = log;
     await this.#closeRole(notMaster(undefined));
     await this.#closeReplica();
-    if (common !== undefined && common < cut.end) {
-      const aside = await cutTail(this.#log, { ...cut, position: common }, disk);
-      this.divergentBytes += cut.end - common;
-      logger.warn(
-        { from: common, to: cut.end, aside },
-        'cut what the master never had off the log, and kept it aside',
-      );
-    } else if (common === undefined) {
-      if (cut.end > 0) {
-        const aside = setLogAside(this.#log.folder, { ...cut, start }, disk);
-        logger.warn(
-          { aside, ...cut },
-          'the log has nothing that its master still has: put it aside',
-        );
-      }
-      logger.info({ master }, "takes the master's log whole");
-      const identity = {
-        brokerName: this.#options.name,
-        id: this.#options.id,
-        address: this.#address,
-      };
-      const { signal } = this.#stopped;
-      await copyLog(this.#log, { master, identity }, { disk, clock, signal });
-    }
+    // Whatever was settled here is of other messages, or of some that the master has deleted.
+    if (common === undefined) this.#aside.replace([]);
+    const closed = { start, end, epoch, storePosition: writer.position };
+    const modules = { ...this.#modules, signal };
+    this.divergentBytes += await mendLog(this.#log, closed, parting, this.#identity, modules);
     await this.#openReplica();
+  }
+
+  get #identity(): SlaveIdentity {
+    const { name: brokerName, id } = this.#options;
+    return { brokerName, id, address: this.#address };
   }
 
   /** Bytes that were cut off the log because the master never had them. */
@@ -461,7 +508,7 @@ export class Roles {
 
   /** Serves everything once all in-sync members have what this broker has. */
   async #takeOver(): Promise<void> {
-    const { random, logger, registry, server, topicChanged } = this.#modules;
+    const { random, logger, registry, topicChanged } = this.#modules;
     const replica = this.#replica as Replica;
     const replicas = this.#replicas as Replicas;
     const end = replica.log.next;
@@ -477,7 +524,7 @@ export class Roles {
       registry,
       topicChanged,
     });
-    server.replace(BrokerService, this.#withMoves(this.#leading.handlers), RAW_METHODS);
+    this.#serve(this.#leading.handlers);
     this.#moved('leading');
     logger.info({ epoch: this.#epoch }, 'the broker leads its group');
   }
@@ -491,6 +538,8 @@ export class Roles {
   }
 
   async #closeRole(reason: TernError): Promise<void> {
+    await this.#endStandIn();
+    this.#aside.stop();
     this.#closing.abort(reason);
     this.#following?.close();
     this.#following = undefined;
@@ -532,6 +581,7 @@ export class Roles {
     this.#check.cancel();
     this.#stopped.abort(reason);
     this.#closing.abort(reason);
+    await this.#endStandIn();
     await this.#leading?.end(reason, graceMs);
   }
 
@@ -544,19 +594,4 @@ export class Roles {
     await this.#modules.coordinator.close();
     await this.#closeReplica();
   }
-}
-
-function notMaster(master: string | undefined): TernError {
-  return new TernError(
-    'UNAVAILABLE',
-    'NOT_MASTER',
-    master === undefined
-      ? 'this broker does not lead its group, and knows of nobody who does yet; try again'
-      : `this broker does not lead its group: the master is at ${master}`,
-    { retryAfterMs: 100, ...(master === undefined ? {} : { metadata: { master } }) },
-  );
-}
-
-function stopping(): TernError {
-  return new TernError('UNAVAILABLE', 'NOT_READY', 'the broker is stopping; try again');
 }

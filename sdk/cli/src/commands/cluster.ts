@@ -156,7 +156,7 @@ function brokerTable(rows: readonly BrokerRow[]): string {
   return table(rows, [
     { title: 'broker', value: ({ name }) => name },
     { title: 'id', value: ({ id }) => id },
-    { title: 'role', value: ({ master }) => (master ? 'master' : 'slave') },
+    { title: 'role', value: roleText },
     { title: 'epoch', value: ({ details }) => details?.epoch ?? '-' },
     { title: 'in sync', value: syncText },
     { title: 'state', value: stateText },
@@ -173,6 +173,10 @@ function brokerTable(rows: readonly BrokerRow[]): string {
       value: ({ details }) => (details ? sizeText(details.diskFreeBytes) : '-'),
     },
   ]);
+}
+
+function roleText({ master, standIn }: BrokerRow): string {
+  return master ? 'master' : standIn ? 'stand-in' : 'slave';
 }
 
 /** Of a master, who is in sync; of a slave, how much it lacks, as its master knows. */

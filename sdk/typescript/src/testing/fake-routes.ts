@@ -12,6 +12,8 @@ export class FakeRoutes {
   readonly #listeners = new Map<string, Set<(route: Route) => void>>();
   /** Thrown by every query. */
   failure: MqError | undefined;
+  /** Addresses of slaves, of every broker group that is added. */
+  slaves: readonly string[] = [];
   /** How often a route was asked for. */
   queries = 0;
 
@@ -31,7 +33,12 @@ export class FakeRoutes {
       })),
     );
     const places = queuePlaces(this.#routes.get(topic)?.places ?? [], list);
-    const route: Route = { topic, queues: list, places };
+    const groups = Object.keys(queues).map((broker) => ({
+      broker,
+      consumeAt: `${broker}:${port}`,
+      slaves: this.slaves,
+    }));
+    const route: Route = { topic, queues: list, places, groups };
     this.#routes.set(topic, route);
     for (const listener of this.#listeners.get(topic) ?? []) listener(route);
   }

@@ -238,6 +238,8 @@ export interface BrokerDescription {
   readonly masterAddress: string;
   /** Bytes that were cut off its log since it was started, because the master never had them. */
   readonly divergentBytes: number;
+  /** It serves consumers, because the master of its group is gone. */
+  readonly standingIn: boolean;
 }
 
 /** A slave as its master sees it. */
@@ -438,6 +440,7 @@ export function brokerDescription(message: DescribeBrokerResponse): BrokerDescri
     })),
     masterAddress: message.masterAddress,
     divergentBytes: Number(message.divergentBytes),
+    standingIn: message.standingIn,
   };
 }
 

@@ -4,6 +4,7 @@ import {
   type BrokerDescription,
   BrokerRole,
   BrokerState,
+  type RouteGroup as RouteGroupMessage,
   type Route as RouteMessage,
 } from '@ternmq/proto/gen/ternmq/nameserver/v1/nameserver_pb';
 import type { QueueId } from '../message.ts';
@@ -17,6 +18,17 @@ export interface RouteQueue extends QueueId {
   readonly suspect: boolean;
 }
 
+/** One broker group that has queues of a topic. */
+export interface RouteGroup {
+  readonly broker: string;
+  /**
+   * Who serves consumers: the master, or, while that is gone, a slave that stands in for it. Undefined when there is neither.
+   */
+  readonly consumeAt: string | undefined;
+  /** Addresses of slaves that live. */
+  readonly slaves: readonly string[];
+}
+
 /** Where a topic is. */
 export interface Route {
   readonly topic: string;
@@ -24,6 +36,8 @@ export interface Route {
   readonly queues: readonly RouteQueue[];
   /** `queues`, and those of broker groups that were there before: what ordering keys are spread over. */
   readonly places: readonly RouteQueue[];
+  /** All of its broker groups, by name. */
+  readonly groups: readonly RouteGroup[];
 }
 
 /** A broker as the name server knows it. */
@@ -32,6 +46,8 @@ export interface RouteBroker {
   readonly id: number;
   readonly address: string;
   readonly master: boolean;
+  /** It serves consumers, because the master of its group is gone. */
+  readonly standIn: boolean;
   readonly suspect: boolean;
   readonly cluster: string;
   readonly version: string;
@@ -57,7 +73,26 @@ export function routeOf(message: RouteMessage, before: Route | undefined): Route
       list.push({ broker: brokerName, queueId, address: master.address, suspect });
     }
   }
-  return { topic: message.topic, queues: list, places: queuePlaces(before?.places ?? [], list) };
+  return {
+    topic: message.topic,
+    queues: list,
+    places: queuePlaces(before?.places ?? [], list),
+    groups: groups.map(groupOf),
+  };
+}
+
+function groupOf({ brokerName, brokers }: RouteGroupMessage): RouteGroup {
+  const living = brokers.filter(({ state }) => state !== BrokerState.SUSPECT);
+  const serving =
+    living.find(({ role }) => role === BrokerRole.MASTER) ??
+    living.find(({ role }) => role === BrokerRole.STAND_IN) ??
+    brokers.find(({ role }) => role === BrokerRole.MASTER);
+  const slaves = living.filter(({ role }) => role !== BrokerRole.MASTER);
+  return {
+    broker: brokerName,
+    consumeAt: serving?.address,
+    slaves: slaves.map(({ address }) => address),
+  };
 }
 
 /** A broker as the name server describes it. */
@@ -70,6 +105,7 @@ export function brokerOf({ broker, topics, silenceMs }: BrokerDescription): Rout
       id,
       address,
       master: role === BrokerRole.MASTER,
+      standIn: role === BrokerRole.STAND_IN,
       suspect: state === BrokerState.SUSPECT,
       cluster,
       version,

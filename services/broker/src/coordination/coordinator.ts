@@ -19,6 +19,8 @@ export interface GroupView {
   readonly inSync: readonly number[];
   /** Every member that ever joined, sorted by id. */
   readonly members: readonly MemberView[];
+  /** This member shall serve consumers: the master is gone, and nobody else may lead. Default: no. */
+  readonly standsIn?: boolean;
 }
 
 /** Decides for the members of one broker group. */

@@ -3,20 +3,22 @@ import { afterEach, beforeEach, expect, test } from 'vitest';
 import { TempDir } from '../../../../test/support/temp-dir.ts';
 import type { GroupView } from './coordinator.ts';
 import { FixedCoordinator } from './fixed-coordinator.ts';
+import type { KnownMember } from './stand-in-choice.ts';
 
 const clock = new ManualClock(0);
 let dir: TempDir;
-let masterAt: string | undefined;
+let known: KnownMember[] | undefined;
 
 beforeEach(async () => {
   dir = await TempDir.create('fixed');
-  masterAt = undefined;
+  known = [];
 });
 afterEach(() => dir[Symbol.asyncDispose]());
 
 async function join(id: number): Promise<{ coordinator: FixedCoordinator; views: GroupView[] }> {
-  const findMaster = () => Promise.resolve(masterAt);
-  const coordinator = new FixedCoordinator(dir.path, { disk: nodeDisk, clock, findMaster });
+  const findGroup = () =>
+    known === undefined ? Promise.reject(new Error('out of reach')) : Promise.resolve(known);
+  const coordinator = new FixedCoordinator(dir.path, 5000, { disk: nodeDisk, clock, findGroup });
   const views: GroupView[] = [];
   await coordinator.start({ id, address: `host-${id}:1` }, (view) => views.push(view));
   return { coordinator, views };
@@ -51,11 +53,47 @@ test('a slave never leads, and learns where its master is from the name servers'
   const { coordinator, views } = await join(2);
   expect(await coordinator.campaign(0)).toBeUndefined();
   expect(views.at(-1)?.master).toBeUndefined();
-  masterAt = 'host-0:1';
-  clock.advance(1000);
-  await new Promise((resolve) => setImmediate(resolve));
+  known = [master(true)];
+  await pass(1000);
   expect(views.at(-1)?.master).toMatchObject({ id: 0, address: 'host-0:1' });
   await expect(coordinator.resign()).rejects.toMatchObject({ reason: 'FIXED_ROLES' });
   await coordinator.close();
   expect(clock.pending).toBe(0);
 });
+
+test('a slave keeps to its master while no name server can tell', async () => {
+  const { coordinator, views } = await join(1);
+  known = [master(true)];
+  await pass(1000);
+  known = undefined;
+  for (let i = 0; i < 20; i++) await pass(1000);
+  expect(views.at(-1)).toMatchObject({ master: { address: 'host-0:1' }, standsIn: false });
+  await coordinator.close();
+});
+
+test('a slave stands in for a master that is gone for the time, until it lives again', async () => {
+  const { coordinator, views } = await join(1);
+  known = [master(true)];
+  await pass(1000);
+  known = [master(false)];
+  for (let i = 0; i < 5; i++) await pass(1000);
+  expect(views.at(-1)?.standsIn).toBe(false);
+  await pass(1000);
+  expect(views.at(-1)).toMatchObject({ standsIn: true, master: { address: 'host-0:1' } });
+  known = [];
+  await pass(1000);
+  expect(views.at(-1)).toMatchObject({ standsIn: true, master: undefined });
+  known = [master(true)];
+  await pass(1000);
+  expect(views.at(-1)).toMatchObject({ standsIn: false, master: { address: 'host-0:1' } });
+  await coordinator.close();
+});
+
+function master(lives: boolean): KnownMember {
+  return { id: 0, address: 'host-0:1', role: 'master', epoch: 1, lives };
+}
+
+async function pass(ms: number): Promise<void> {
+  clock.advance(ms);
+  await new Promise((resolve) => setImmediate(resolve));
+}

@@ -4,9 +4,12 @@
 import { join } from 'node:path';
 import { type Clock, type Disk, TernError, type Timer } from '@ternmq/runtime';
 import type { Coordinator, GroupView, MemberView } from './coordinator.ts';
+import { type KnownMember, StandInChoice } from './stand-in-choice.ts';
 
 const MASTER_ID = 0;
 const SEARCH_MS = 1000;
+/** The same while no master lives. */
+const SEARCH_GONE_MS = 200;
 const FILE = 'group.json';
 
 /** What the file of a master says. */
@@ -18,8 +21,8 @@ interface GroupFile {
 export interface FixedModules {
   readonly disk: Disk;
   readonly clock: Clock;
-  /** Asks the name servers for the address of the group's master; undefined when nobody knows one. */
-  readonly findMaster: () => Promise<string | undefined>;
+  /** Asks the name servers for the group's members. Rejects when they cannot tell. */
+  readonly findGroup: () => Promise<readonly KnownMember[]>;
 }
 
 /** A group whose member 0 leads. */
@@ -31,12 +34,19 @@ export class FixedCoordinator implements Coordinator {
   #inSync: readonly number[] = [MASTER_ID];
   #epoch = 0;
   #master: MemberView | undefined;
+  readonly #standInAfterMs: number;
+  #choice: StandInChoice | undefined;
+  #standsIn = false;
   #search: Timer | undefined;
   #closed = false;
 
-  /** @param folder the broker's data folder */
-  constructor(folder: string, modules: FixedModules) {
+  /**
+   * @param folder the broker's data folder
+   * @param standInAfterMs how long the master is gone before a slave serves consumers; 0 for never
+   */
+  constructor(folder: string, standInAfterMs: number, modules: FixedModules) {
     this.#path = join(folder, FILE);
+    this.#standInAfterMs = standInAfterMs;
     this.#modules = modules;
   }
 
@@ -52,8 +62,9 @@ export class FixedCoordinator implements Coordinator {
       this.#tell();
       return;
     }
+    this.#choice = new StandInChoice(member.id, this.#standInAfterMs);
     this.#tell();
-    await this.#searchMaster();
+    await this.#lookAround(this.#choice);
   }
 
   #read(): readonly number[] {
@@ -73,17 +84,38 @@ export class FixedCoordinator implements Coordinator {
       ...known.map((other) => ({ id: other, address: '', alive: true })),
       ...(this.#master === undefined || this.#master.id === id ? [] : [this.#master]),
     ].sort((a, b) => a.id - b.id);
-    this.#changed({ epoch: this.#epoch, master: this.#master, inSync: this.#inSync, members });
+    this.#changed({
+      epoch: this.#epoch,
+      master: this.#master,
+      inSync: this.#inSync,
+      members,
+      standsIn: this.#standsIn,
+    });
   }
 
-  async #searchMaster(): Promise<void> {
-    const address = await this.#modules.findMaster().catch(() => undefined);
+  /** Looks who leads, and whether anybody does. While the name servers cannot tell, everything stays as it is. */
+  async #lookAround(choice: StandInChoice): Promise<void> {
+    const { findGroup, clock } = this.#modules;
+    const members = await findGroup().catch(() => undefined);
     if (this.#closed) return;
-    if (address !== this.#master?.address) {
-      this.#master = address === undefined ? undefined : { id: MASTER_ID, address, alive: true };
-      this.#tell();
+    if (members !== undefined) {
+      const [newest] = members
+        .filter(({ role }) => role === 'master')
+        .sort((one, other) => other.epoch - one.epoch);
+      const address = newest?.address;
+      const standsIn = choice.look(members, clock.monotonicMs());
+      if (address !== this.#master?.address || standsIn !== this.#standsIn) {
+        this.#master = address === undefined ? undefined : { id: MASTER_ID, address, alive: true };
+        this.#standsIn = standsIn;
+        this.#tell();
+      }
     }
-    this.#search = this.#modules.clock.setTimer(SEARCH_MS, () => void this.#searchMaster());
+    const gone = members?.every(({ role, lives }) => role !== 'master' || !lives);
+    const everyMs = Math.min(
+      gone ? SEARCH_GONE_MS : SEARCH_MS,
+      this.#standInAfterMs / 2 || SEARCH_MS,
+    );
+    this.#search = clock.setTimer(everyMs, () => void this.#lookAround(choice));
   }
 
   /** As Coordinator. */

@@ -68,18 +68,27 @@ export class Collector {
   readonly #log: CommitLog;
   readonly #state: BrokerState;
   readonly #logger: Logger;
+  /** Damaged messages wait, for another member of the broker group has them. */
+  readonly keepsDamaged: boolean;
 
-  constructor(modules: { log: CommitLog; state: BrokerState; logger: Logger }) {
+  constructor(modules: {
+    log: CommitLog;
+    state: BrokerState;
+    logger: Logger;
+    keepsDamaged?: boolean;
+  }) {
     this.#log = modules.log;
     this.#state = modules.state;
     this.#logger = modules.logger;
+    this.keepsDamaged = modules.keepsDamaged ?? false;
   }
 
   /**
    * Collects from an offset on, at least one message if there is one.
    *
    * @param parts gets the records' bytes; copy them before returning to the event loop
-   * @param skipDamaged treat a damaged or lost message as one that does not match, and say so in the log file
+   * @param skipDamaged treat a damaged or lost message as one that does not match, and say so in the log file; not where
+   *   damaged messages wait
    * @param gate every message may be handed out when absent
    */
   collect(
@@ -104,6 +113,7 @@ export class Collector {
     };
     const limit = Math.min(queue.visibleEnd, from + LOOKED_AT_MAX);
     const all = filter.matchesAll;
+    const skips = skipDamaged && !this.keepsDamaged;
     const { compacted } = queue;
     // In a compacted queue, what is left below its begin has been appended again.
     const begin = compacted ? this.#state.beginOf(queue) : 0;
@@ -135,7 +145,7 @@ export class Collector {
       const index = offset % CHUNK_ENTRIES;
       const length = retained?.length ?? entryLength(entries as Uint32Array, index);
       if (length === 0) {
-        if (!skipDamaged) {
+        if (!skips) {
           found.damaged = lost(queue, offset);
           break;
         }
@@ -194,7 +204,7 @@ export class Collector {
         }
       } catch (error) {
         if (!(error instanceof TernError)) throw error;
-        if (!skipDamaged) {
+        if (!skips) {
           found.damaged = error;
           break;
         }

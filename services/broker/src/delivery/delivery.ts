@@ -25,6 +25,7 @@ import type { DeadLetters } from './dead-letters.ts';
 import type { MessageFilter } from './message-filter.ts';
 import type { OffsetFinder } from './offsets.ts';
 import { orderedFailure } from './ordered-failure.ts';
+import { restoredStreams } from './restored-streams.ts';
 import {
   REFUSALS,
   type SettlementChoice,
@@ -44,7 +45,7 @@ export class Delivery {
   readonly #stateLog: StateLog;
   readonly #starting: StartModules;
   readonly #collector: Collector;
-  readonly #deadLetters: DeadLetters;
+  readonly #deadLetters: Pick<DeadLetters, 'move'>;
   readonly #clock: Clock;
   readonly #logger: Logger;
   readonly #deliveries = new Map<number, TopicDelivery>();
@@ -56,6 +57,9 @@ export class Delivery {
   readonly #graces = new Map<string, Timer>();
   /** Progress of broadcasting members that were connected since `forgetConnections`. */
   readonly #connected = new Set<TopicProgress>();
+  readonly #ready: Promise<void>;
+  /** Progress that somebody has set. */
+  readonly wasSet = new WeakSet<TopicProgress>();
   readonly #timer: Timer;
 
   constructor(modules: {
@@ -64,7 +68,9 @@ export class Delivery {
     groups: GroupCatalog;
     offsets: OffsetFinder;
     collector: Collector;
-    deadLetters: DeadLetters;
+    deadLetters: Pick<DeadLetters, 'move'>;
+    /** Nobody begins to read before. Default: at once. */
+    ready?: Promise<void>;
     clock: Clock;
     logger: Logger;
   }) {
@@ -74,6 +80,7 @@ export class Delivery {
     this.#deadLetters = modules.deadLetters;
     this.#clock = modules.clock;
     this.#logger = modules.logger;
+    this.#ready = modules.ready ?? Promise.resolve();
     this.#watchRestored();
     this.#timer = this.#clock.every(TICK_MS, () => this.#tick());
   }
@@ -82,18 +89,9 @@ export class Delivery {
   #watchRestored(): void {
     const { groups } = this.#stateLog.state;
     for (const group of groups.all()) {
-      const restored = new Map<string, TopicProgress[]>();
-      for (const progress of group.progress.values()) {
-        const consumers = new Set<string>();
-        for (const [queueId, queue] of progress.queues.entries()) {
-          if (queue === undefined || queue.inFlight + queue.waitingForRetry === 0) continue;
-          this.#watch(progress, queueId);
-          for (const consumerId of queue.streamingConsumers()) consumers.add(consumerId);
-        }
-        for (const consumerId of consumers) {
-          restored.set(consumerId, [...(restored.get(consumerId) ?? []), progress]);
-        }
-      }
+      const restored = restoredStreams(group, (progress, queueId) =>
+        this.#watch(progress, queueId),
+      );
       for (const [consumerId, progress] of restored) {
         this.streamEnded(group, consumerId, progress, false);
       }
@@ -144,6 +142,7 @@ export class Delivery {
     member: string,
     from: OffsetTarget['target'] | undefined,
   ): Promise<TopicProgress> {
+    await this.#ready;
     const known = this.#stateLog.state.groups.progressIn(group, topic.id, member);
     if (known !== undefined && member !== '') this.#connected.add(known);
     return known ?? startProgress({ group, topic, member, from }, this.#starting);
@@ -276,8 +275,20 @@ export class Delivery {
         })),
       },
     });
+    this.wasSet.add(progress);
+    this.changed(
+      progress,
+      offsets.map(({ queueId }) => queueId),
+    );
+  }
+
+  /** A record has changed a progress in some queues: consumers that are connected go on from there. */
+  changed(progress: TopicProgress, queueIds: Iterable<number>): void {
     const delivery = this.#deliveries.get(progress.id);
-    for (const { queueId } of offsets) delivery?.changed(queueId);
+    for (const queueId of queueIds) {
+      this.#watch(progress, queueId);
+      delivery?.changed(queueId);
+    }
     delivery?.pump();
   }
 
@@ -384,9 +395,7 @@ export class Delivery {
     const topic = this.#stateLog.state.topics.findById(progress.topicId);
     if (topic === undefined) return;
     await this.#deadLetters.move(group, topic, progress, queueId, range, reason);
-    const delivery = this.#deliveries.get(progress.id);
-    delivery?.changed(queueId);
-    delivery?.pump();
+    this.changed(progress, [queueId]);
   }
 
   /**
@@ -475,14 +484,7 @@ export class Delivery {
   #write(ranges: SettledRange[], touched: ReadonlyMap<TopicProgress, Set<number>>): void {
     if (ranges.length === 0) return;
     this.#stateLog.change({ case: 'settled', value: create(SettledSchema, { ranges }) });
-    for (const [progress, queueIds] of touched) {
-      const delivery = this.#deliveries.get(progress.id);
-      for (const queueId of queueIds) {
-        this.#watch(progress, queueId);
-        delivery?.changed(queueId);
-      }
-      delivery?.pump();
-    }
+    for (const [progress, queueIds] of touched) this.changed(progress, queueIds);
   }
 
   /** Ends the leases of a consumer whose stream is gone. */

@@ -261,6 +261,7 @@ export class TopicDelivery implements QueueReader {
         record = this.#collector.record(queue, offset);
       } catch (error) {
         if (!(error instanceof TernError)) throw error;
+        if (this.#collector.keepsDamaged) continue;
         this.#logger.error(
           { error, topic: this.topic.name, queueId, offset },
           'a message that waited for a retry is damaged or gone; it is dropped',

@@ -35,7 +35,7 @@ export const TRACE_EVENTS_MAX = 10_000;
 const SUBJECTS_MAX = 64;
 const ORIGIN_PREFIX_BYTES = 5;
 /** The changes of state that may be about a message, by field number. */
-const CHANGES = new Set([9, 10, 11, 12, 13, 14, 19, 20, 21, 22]);
+const CHANGES = new Set([9, 10, 11, 12, 13, 14, 19, 20, 21, 22, 34]);
 
 /** A message that is followed, and who holds it. */
 interface Subject extends Place {
@@ -211,6 +211,18 @@ export class MessageTrace implements RecordWatcher {
           }
         }
         return;
+      case 'progressMerged':
+        for (const { firstOffset, endOffset } of change.value.ranges) {
+          const { progressId, queueId } = change.value;
+          for (const subject of this.#within({ progressId, queueId, firstOffset, endOffset })) {
+            const lease = { id: position, deadlineMs: 0, settled: true };
+            if (subject.leases.get(progressId)?.settled === true) continue;
+            subject.leases.set(progressId, lease);
+            const reason = 'at a slave, while the group had no master';
+            this.#tell('acknowledged', subject, timeMs, position, { progressId, reason });
+          }
+        }
+        return;
       case 'progressStarted':
       case 'progressSet':
         for (const { queueId, offset } of change.value.offsets) {
@@ -285,7 +297,12 @@ export class MessageTrace implements RecordWatcher {
     return this.#subjects.filter((one) => one.topicId === topicId && one.queueId === queueId);
   }
 
-  #within({ progressId, queueId, firstOffset, endOffset }: LeasedRange | SettledRange): Subject[] {
+  #within({
+    progressId,
+    queueId,
+    firstOffset,
+    endOffset,
+  }: Pick<LeasedRange, 'progressId' | 'queueId' | 'firstOffset' | 'endOffset'>): Subject[] {
     const first = Number(firstOffset);
     const end = Number(endOffset);
     return this.#read(progressId, queueId).filter(({ offset }) => offset >= first && offset < end);

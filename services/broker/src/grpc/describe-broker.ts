@@ -25,6 +25,8 @@ export interface BrokerIdentity {
 /** A broker's place in its group. */
 export interface GroupStanding {
   readonly leading: boolean;
+  /** It serves consumers in the place of the master. */
+  readonly standingIn: boolean;
   readonly epoch: number;
   readonly master: string | undefined;
   readonly divergentBytes: number;
@@ -45,7 +47,7 @@ export interface DescribeModules {
 export function describeBroker(modules: DescribeModules): () => DescribeBrokerResponse {
   const { identity, log, state, writer, guard } = modules;
   return () => {
-    const { leading, epoch, master, divergentBytes, replicas } = identity.standing();
+    const { leading, standingIn, epoch, master, divergentBytes, replicas } = identity.standing();
     return {
       $typeName: 'ternmq.broker.v1.DescribeBrokerResponse',
       name: identity.name,
@@ -65,6 +67,7 @@ export function describeBroker(modules: DescribeModules): () => DescribeBrokerRe
       groups: state.groups.size,
       corruptRanges: identity.corruptRanges(),
       leading,
+      standingIn,
       epoch,
       inSync: [...(replicas?.inSync ?? [])],
       replicas: (replicas?.states() ?? []).map(({ id, connected, durable, inSync }) => ({

@@ -1,26 +1,37 @@
-// Replicate: a slave takes this broker's log.
+// Replicate: a slave takes this broker's log. MergeProgress: it tells what it has done while the group had no master.
 
 import { create, toBinary } from '@bufbuild/protobuf';
 import type { ServerDuplexStream } from '@grpc/grpc-js';
 import {
+  type MergeProgressRequest,
+  type MergeProgressResponse,
   type ReplicateRequest,
   type ReplicateRequest_Hello,
   ReplicateResponse_FollowSchema,
   ReplicateResponseSchema,
   ReplicationService,
 } from '@ternmq/proto/gen/ternmq/broker/v1/replication_pb';
-import { failStream, type GrpcServer, TernError } from '@ternmq/runtime';
+import { failStream, type GrpcServer, TernError, unary } from '@ternmq/runtime';
 import type { AttachedReplica, Replicas } from '../replication/replicas.ts';
+import { isWellFormed } from '../state/settled-elsewhere.ts';
 
 type Call = ServerDuplexStream<ReplicateRequest, Buffer>;
 
+const QUEUES_MAX = 4096;
 const RAW = { replicate: { response: true } } as const;
 
-/** Adds the service; `replicas` answers undefined, or throws, while the broker does not lead. */
+/** What a broker that leads does for its slaves; both throw UNAVAILABLE (NOT_MASTER) when it does not. */
+export interface ReplicationModules {
+  replicas(): Replicas;
+  /** As MergeProgress. */
+  merge(request: MergeProgressRequest): Promise<void>;
+}
+
+/** Adds the service. */
 export function addReplicationService(
   server: GrpcServer,
   options: { readonly brokerName: string; readonly epoch: () => number },
-  replicas: () => Replicas,
+  modules: ReplicationModules,
 ): void {
   server.add(
     ReplicationService,
@@ -41,7 +52,7 @@ export function addReplicationService(
             if (event.case === 'progress') {
               attached?.acknowledged(Number(event.value.durablePosition));
             } else if (event.case === 'hello' && attached === undefined) {
-              attached = attach(call, event.value, options.brokerName, replicas());
+              attached = attach(call, event.value, options.brokerName, modules.replicas());
               call.write(followMessage(attached, options.epoch()));
               attached.feed.pump();
             }
@@ -50,6 +61,21 @@ export function addReplicationService(
           }
         });
       },
+
+      mergeProgress: unary(
+        async (request: MergeProgressRequest): Promise<MergeProgressResponse> => {
+          const { brokerName, queues } = request;
+          checkGroup(brokerName, options.brokerName);
+          if (queues.length > QUEUES_MAX || !queues.every(isWellFormed)) {
+            const description = `at most ${QUEUES_MAX}, with ranges in their order that do not touch`;
+            throw new TernError('INVALID_ARGUMENT', 'INVALID_FIELD', `queues: ${description}`, {
+              fields: [{ field: 'queues', description }],
+            });
+          }
+          await modules.merge(request);
+          return { $typeName: 'ternmq.broker.v1.MergeProgressResponse' };
+        },
+      ),
     },
     RAW,
   );
@@ -61,13 +87,7 @@ function attach(
   brokerName: string,
   replicas: Replicas,
 ): AttachedReplica {
-  if (hello.brokerName !== brokerName) {
-    throw new TernError(
-      'INVALID_ARGUMENT',
-      'WRONG_GROUP',
-      `this broker is of the group ${brokerName} and not of ${hello.brokerName}; set --name to the group's name`,
-    );
-  }
+  checkGroup(hello.brokerName, brokerName);
   const slave = {
     start: Number(hello.startPosition),
     end: Number(hello.endPosition),
@@ -83,6 +103,16 @@ function attach(
     write: (message) => call.write(message),
     fail: (error) => failStream(call, error),
   });
+}
+
+/** Throws INVALID_ARGUMENT (WRONG_GROUP). */
+function checkGroup(named: string, brokerName: string): void {
+  if (named === brokerName) return;
+  throw new TernError(
+    'INVALID_ARGUMENT',
+    'WRONG_GROUP',
+    `this broker is of the group ${brokerName} and not of ${named}; set --name to the group's name`,
+  );
 }
 
 function followMessage({ from: { common, master } }: AttachedReplica, epoch: number): Buffer {

@@ -68,9 +68,29 @@ export const RAW_METHODS = {
   findMessages: { response: true },
 } as const;
 
+/** What the RPCs of consumers use. */
+export type ConsumerModules = Parameters<typeof receive>[0] &
+  Parameters<typeof settle>[0] &
+  Parameters<typeof progressHandlers>[0] &
+  SubscribeModules;
+
+/** The RPCs with which consumers are served. */
+export function consumerHandlers(modules: ConsumerModules): ServiceHandlers {
+  const streams = new Map<string, SubscribeStream>();
+  const handlers = {
+    subscribe: (call: ServerDuplexStream<SubscribeRequest, Buffer>) => {
+      new SubscribeStream(call, modules, streams);
+    },
+    receive: unary(receive(modules)),
+    settle: unary(settle(modules)),
+    getOffset: unary(progressHandlers(modules).getOffset),
+  };
+  return { handlers, streams };
+}
+
 /** The service of a broker that leads. */
 export function brokerService(brokerName: string, modules: ServiceModules): ServiceHandlers {
-  const streams = new Map<string, SubscribeStream>();
+  const consumers = consumerHandlers(modules);
   const topics = topicHandlers(modules);
   const groups = groupHandlers(modules);
   const stopped = stoppedHandlers(modules);
@@ -85,12 +105,7 @@ export function brokerService(brokerName: string, modules: ServiceModules): Serv
     reply: unary(replies.reply),
     pull: unary(pull(modules)),
     pullStream: pullStream(modules),
-    subscribe: (call: ServerDuplexStream<SubscribeRequest, Buffer>) => {
-      new SubscribeStream(call, modules, streams);
-    },
-    receive: unary(receive(modules)),
-    settle: unary(settle(modules)),
-    getOffset: unary(progress.getOffset),
+    ...consumers.handlers,
     commitOffset: unary(progress.commitOffset),
     copyOffsets: unary(copyOffsets(modules)),
     queryOffset: unary(progress.queryOffset),
@@ -119,7 +134,7 @@ export function brokerService(brokerName: string, modules: ServiceModules): Serv
     describeGroup: unary(groups.describeGroup),
     describeBroker: unary(describeBroker(modules)),
   };
-  return { handlers, streams };
+  return { handlers, streams: consumers.streams };
 }
 
 /** Settle, the unary twin of a consumer's settlements; answered when they are durable. */

@@ -99,7 +99,7 @@ export class CommitLog {
     this.#syncer = new SegmentSyncer(segments);
     this.#tail = new TailCache(options);
     this.#blocks = new BlockCache(segments, () => this.#written);
-    this.read = new LogReader(segments, this.#tail, this.#blocks);
+    this.read = new LogReader(segments, this.#tail, this.#blocks, options.below);
     this.#watermark = new WatermarkFile(join(options.folder, 'watermark'), modules.disk);
     this.#epoch = epoch;
     this.#lastEpoch = options.following ? lastEpoch : epoch;

@@ -1,5 +1,6 @@
 // How a log is kept, what opening it finds, and who is told of its progress.
 
+import type { LogReader } from './log-reader.ts';
 import { RECORD_BYTES_MAX } from './record.ts';
 import type { CorruptRange } from './scan.ts';
 
@@ -24,6 +25,8 @@ export interface LogOptions {
   readonly slabs: number;
   /** The log takes a master's records (`follow`) until it is told to lead. Default: it leads from the beginning. */
   readonly following?: boolean;
+  /** Reads what lies below the log's start, when that is the continuation of another one. */
+  readonly below?: LogReader;
 }
 
 /** Defaults of LogOptions. */

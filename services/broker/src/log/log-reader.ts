@@ -12,11 +12,14 @@ export class LogReader {
   readonly #segments: Segments;
   readonly #tail: TailCache;
   readonly #blocks: BlockCache;
+  readonly #below: LogReader | undefined;
   /** Records that did not check out, for metrics. */
   corruptReads = 0;
 
-  constructor(segments: Segments, tail: TailCache, blocks: BlockCache) {
+  /** @param below reads what lies below the oldest segment; nothing is read there when absent */
+  constructor(segments: Segments, tail: TailCache, blocks: BlockCache, below?: LogReader) {
     this.#segments = segments;
+    this.#below = below;
     this.#tail = tail;
     this.#blocks = blocks;
   }
@@ -26,12 +29,16 @@ export class LogReader {
    * there (any more). Copy it before returning to the event loop.
    */
   tail(position: number, length: number): { slab: Slab; at: number } | undefined {
+    const below = this.#belowAt(position);
+    if (below !== undefined) return below.tail(position, length);
     const slab = this.#tail.find(position, length);
     return slab === undefined ? undefined : { slab, at: position - slab.start };
   }
 
   /** One record from the caches, checked; undefined when it must be loaded first or is damaged. */
   find(position: number, length: number): Buffer | undefined {
+    const below = this.#belowAt(position);
+    if (below !== undefined) return below.find(position, length);
     const slab = this.#tail.find(position, length);
     if (slab !== undefined) {
       return slab.buffer.subarray(position - slab.start, position - slab.start + length);
@@ -47,11 +54,18 @@ export class LogReader {
    * in two blocks. Throws DATA_LOSS (CORRUPT_RECORD).
    */
   block(position: number, length: number): Slab | undefined {
+    const below = this.#belowAt(position);
+    if (below !== undefined) return below.block(position, length);
     const block = this.#blocks.block(position, length);
     if (block !== undefined) {
       this.#check(block.buffer, block.view, position - block.start, length, position);
     }
     return block;
+  }
+
+  #belowAt(position: number): LogReader | undefined {
+    if (this.#below === undefined) return undefined;
+    return position < this.#segments.start ? this.#below : undefined;
   }
 
   #check(bytes: Buffer, view: DataView, at: number, length: number, position: number): void {
@@ -67,7 +81,7 @@ export class LogReader {
 
   /** Loads what `find` misses, in the background. */
   load(position: number, length: number): Promise<void> {
-    return this.#blocks.load(position, length);
+    return this.#belowAt(position)?.load(position, length) ?? this.#blocks.load(position, length);
   }
 
   /** Goes through records in the background, between two positions that are visible. */

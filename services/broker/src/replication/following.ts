@@ -35,6 +35,7 @@ export class Following {
   readonly #random: Random;
   readonly #logger: Logger;
   readonly #parted: (parting: Parting) => void;
+  readonly #agreed: (master: string) => void;
   #master: string | undefined;
   #link: MasterLink | undefined;
   #retry: Timer | undefined;
@@ -53,6 +54,8 @@ export class Following {
       random: Random;
       logger: Logger;
       parted: (parting: Parting) => void;
+      /** Both logs are the same up to the end of this one, and nothing more has come from this master. */
+      agreed: (master: string) => void;
       /** Told of topics that the master has created, changed or deleted. */
       topicChanged: (topic: Topic, deleted: boolean) => void;
     },
@@ -63,12 +66,18 @@ export class Following {
     this.#random = modules.random;
     this.#logger = modules.logger;
     this.#parted = modules.parted;
+    this.#agreed = modules.agreed;
     this.#replica.state.topics.changed = modules.topicChanged;
   }
 
   /** What it is doing. */
   get state(): FollowingState {
     return this.#state;
+  }
+
+  /** Does it have what the master has confirmed, as far as that has told? */
+  get complete(): boolean {
+    return this.#confirmed <= this.#replica.log.durable;
   }
 
   /** Where the master is; undefined while nobody leads. */
@@ -108,6 +117,7 @@ export class Following {
           }
           this.#state = 'following';
           this.#failures = 0;
+          this.#agreed(address);
           this.#logger.info({ master: address, epoch, from: common }, 'follows its master');
         },
         records: (run, confirmed) => {

@@ -1,15 +1,17 @@
-// A slave's stream to its master: one attempt. Messages come one at a time; `pause` holds them back.
+// A slave's stream to its master: one attempt. Messages come one at a time; `pause` holds them back. And the one call that it
+// makes besides.
 
-import { create } from '@bufbuild/protobuf';
+import { create, type MessageInitShape } from '@bufbuild/protobuf';
 import { Client, type ClientDuplexStream, credentials, type StatusObject } from '@grpc/grpc-js';
 import {
+  type MergeProgressRequestSchema,
   type ReplicateRequest,
   ReplicateRequestSchema,
   type ReplicateResponse,
   type ReplicateResponse_Follow,
   ReplicationService,
 } from '@ternmq/proto/gen/ternmq/broker/v1/replication_pb';
-import { type Clock, openBidiStream, type Timer } from '@ternmq/runtime';
+import { type Clock, callUnary, openBidiStream, type Timer } from '@ternmq/runtime';
 import type { Run } from '../log/run-reader.ts';
 import type { LogShape } from './common-position.ts';
 
@@ -18,6 +20,27 @@ const SILENCE_MS = 5000;
 const PROGRESS_MS = 1000;
 /** HTTP/2 window: the log comes in runs of half a megabyte. */
 const WINDOW_BYTES = 8 << 20;
+
+/** Time for the answer to a single call. */
+const CALL_MS = 5000;
+
+/** Tells a master what was settled here while it was gone; resolves when it has that durably. Rejects with its refusal. */
+export async function mergeProgress(
+  address: string,
+  request: MessageInitShape<typeof MergeProgressRequestSchema>,
+  clock: Clock,
+): Promise<void> {
+  const client = new Client(address, credentials.createInsecure(), {
+    'grpc.use_local_subchannel_pool': 1,
+    'grpc.enable_http_proxy': 0,
+  });
+  try {
+    const deadline = clock.nowMs() + CALL_MS;
+    await callUnary(client, ReplicationService.method.mergeProgress, request, { deadline });
+  } finally {
+    client.close();
+  }
+}
 
 /** Who a slave is. */
 export interface SlaveIdentity {

@@ -1,16 +1,45 @@
 // Applies the records of deliveries and settlements to the groups' progress.
 
-import { type Leased, type Settled, SettledOutcome } from '@ternmq/proto/gen/ternmq/log/v1/log_pb';
+import {
+  type Leased,
+  type Settled,
+  SettledOutcome,
+  type StateRecord,
+} from '@ternmq/proto/gen/ternmq/log/v1/log_pb';
 import { HELD_MS } from '../progress/retry-table.ts';
 import type { BrokerState } from './broker-state.ts';
 import type { Group } from './groups.ts';
+import { applyMerged } from './settled-elsewhere.ts';
+
+/** A change of what is delivered and settled. */
+export type DeliveryChange = Extract<
+  StateRecord['change'],
+  { case: 'leased' | 'settled' | 'progressMerged' }
+>;
+
+/** Applies a change that stands at a position of the log. */
+export function applyDelivery(state: BrokerState, change: DeliveryChange, position: number): void {
+  switch (change.case) {
+    case 'leased':
+      applyLeased(state, change.value, position);
+      return;
+    case 'settled':
+      applySettled(state, change.value);
+      return;
+    case 'progressMerged':
+      applyMerged(state, change.value, position);
+      return;
+    default:
+      change satisfies never;
+  }
+}
 
 /**
  * Messages are handed to a consumer.
  *
  * @param position the record's position, which is the lease id
  */
-export function applyLeased(state: BrokerState, leased: Leased, position: number): void {
+function applyLeased(state: BrokerState, leased: Leased, position: number): void {
   const { consumerId, streaming } = leased;
   const deadlineMs = Number(leased.deadlineMs);
   for (const range of leased.ranges) {
@@ -30,7 +59,7 @@ export function applyLeased(state: BrokerState, leased: Leased, position: number
 }
 
 /** Messages are settled. */
-export function applySettled(state: BrokerState, settled: Settled): void {
+function applySettled(state: BrokerState, settled: Settled): void {
   for (const range of settled.ranges) {
     const progress = state.groups.findProgress(range.progressId);
     if (progress === undefined) continue;

@@ -10,7 +10,7 @@ import type { ProgressStarted, StateRecord } from '@ternmq/proto/gen/ternmq/log/
 import { OriginSchema } from '@ternmq/proto/gen/ternmq/message/v1/message_pb';
 import { assert } from '@ternmq/runtime';
 import type { QueueProgress } from '../progress/queue-progress.ts';
-import { applyLeased, applySettled, letGoOfOrder } from './apply-progress.ts';
+import { applyDelivery, letGoOfOrder } from './apply-progress.ts';
 import { applyTransaction } from './apply-transaction.ts';
 import { ChunkCache } from './chunk-cache.ts';
 import { EpochTable } from './epochs.ts';
@@ -356,10 +356,9 @@ export class BrokerState {
         }
         return;
       case 'leased':
-        applyLeased(this, change.value, position);
-        return;
       case 'settled':
-        applySettled(this, change.value);
+      case 'progressMerged':
+        applyDelivery(this, change, position);
         return;
       case 'progressSet': {
         const progress = this.groups.findProgress(change.value.progressId);

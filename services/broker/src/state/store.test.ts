@@ -6,7 +6,18 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { TempDir } from '../../../../test/support/temp-dir.ts';
 import { openLmdbStore } from './lmdb-store.ts';
 import { openMemoryStore } from './memory-store.ts';
+import { overlayStore } from './overlay-store.ts';
 import type { StateStore, StoreView } from './store.ts';
+
+/** A store that begins empty because what the other one has is removed. */
+function overOther(): StateStore {
+  const below = openMemoryStore();
+  const keys = Array.from({ length: 0x80 }, (_, first) => Buffer.from([first, first]));
+  below.commitSync({ puts: keys.map((key) => ({ key, value: key })), removes: [] });
+  const store = overlayStore(below);
+  store.commitSync({ puts: [], removes: keys });
+  return store;
+}
 
 const FIRST = Buffer.from([0]);
 const LAST = Buffer.from([0xff, 0xff]);
@@ -14,6 +25,7 @@ const LAST = Buffer.from([0xff, 0xff]);
 describe.each([
   ['LMDB', (folder: string) => openLmdbStore(folder)],
   ['memory', () => openMemoryStore()],
+  ['memory, on top of another', () => overOther()],
 ] as const)('a state store in %s', (kind, openStore) => {
   let temp: TempDir;
   let store: StateStore;

@@ -10,6 +10,11 @@ import { type FieldViolation, parseAddress, TernError } from '@ternmq/runtime';
 const BROKER_NAME = /^[a-zA-Z0-9_-]{1,127}$/;
 const TOPIC_NAME = /^[%|a-zA-Z0-9_-]{1,127}$/;
 const TEXT_LENGTH_MAX = 127;
+const ROLES: ReadonlySet<BrokerRole> = new Set([
+  BrokerRole.MASTER,
+  BrokerRole.SLAVE,
+  BrokerRole.STAND_IN,
+]);
 const QUEUES_MAX = 65_536;
 
 /** Throws TernError INVALID_ARGUMENT when a topic's name is malformed. */
@@ -38,11 +43,10 @@ export function checkBroker(broker: Broker | undefined): asserts broker is Broke
       field: 'broker.address',
       description: 'must be host:port as clients reach it, for example mq-1.example:10911',
     },
-    broker.role !== BrokerRole.MASTER &&
-      broker.role !== BrokerRole.SLAVE && {
-        field: 'broker.role',
-        description: 'must be BROKER_ROLE_MASTER or BROKER_ROLE_SLAVE',
-      },
+    !ROLES.has(broker.role) && {
+      field: 'broker.role',
+      description: 'must be BROKER_ROLE_MASTER, BROKER_ROLE_SLAVE or BROKER_ROLE_STAND_IN',
+    },
     broker.cluster.length > TEXT_LENGTH_MAX && {
       field: 'broker.cluster',
       description: `must be at most ${TEXT_LENGTH_MAX} characters long`,

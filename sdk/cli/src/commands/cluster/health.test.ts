@@ -8,10 +8,11 @@ const details = (of: Partial<BrokerDescription>): BrokerDescription => ({
   ...{ writtenPosition: 0, durablePosition: 0, statePosition: 0, diskFreeBytes: 1 },
   ...{ diskTotalBytes: 1, acceptingSends: true, topics: 0, groups: 0, corruptRanges: 0 },
   ...{ leading: false, epoch: 1, inSync: [], replicas: [], masterAddress: 'a:1' },
-  ...{ divergentBytes: 0, ...of },
+  ...{ divergentBytes: 0, standingIn: false, ...of },
 });
 const member = (name: string, id: number, of: Partial<BrokerDescription>): BrokerRow => ({
   ...{ name, id, address: `${name}:${id}`, master: of.leading ?? false, suspect: false },
+  standIn: of.standingIn ?? false,
   ...{ cluster: 'c', version: '1', topics: 0, silenceMs: 0, details: details(of) },
 });
 const leader = (name: string, inSync: number[], of: Partial<BrokerDescription> = {}) =>

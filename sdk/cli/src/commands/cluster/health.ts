@@ -33,7 +33,10 @@ export function problemsOf(
     for (const member of members) problems.push(...problemsOfMember(member));
     const masters = members.filter(({ details }) => details?.leading === true);
     if (masters.length !== 1) {
-      problems.push(`${name}: ${masters.length === 0 ? 'nobody leads' : 'two members lead'}`);
+      const standIn = members.find(({ details }) => details?.standingIn === true);
+      const nobody =
+        standIn === undefined ? 'nobody leads' : `nobody leads, member ${standIn.id} stands in`;
+      problems.push(`${name}: ${masters.length === 0 ? nobody : 'two members lead'}`);
     }
     for (const { details } of masters) {
       const out = members.filter(({ id }) => details?.inSync.includes(id) === false);
@@ -67,10 +70,10 @@ function problemsOfMember({ name, id, suspect, details, error }: BrokerRow): str
   const problems: string[] = [];
   if (suspect) problems.push(`${who} is suspect: its name server does not hear it`);
   if (details === undefined) return problems;
-  const { corruptRanges, leading, acceptingSends, masterAddress } = details;
+  const { corruptRanges, leading, standingIn, acceptingSends, masterAddress } = details;
   if (corruptRanges > 0) problems.push(`${who} has ${corruptRanges} damaged ranges in its log`);
   if (leading && !acceptingSends) problems.push(`${who} refuses messages`);
-  if (!leading && masterAddress === '') problems.push(`${who} follows nobody`);
+  if (!leading && !standingIn && masterAddress === '') problems.push(`${who} follows nobody`);
   return problems;
 }
 
