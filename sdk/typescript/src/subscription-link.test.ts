@@ -72,6 +72,13 @@ function deliver(stream: FakeStream, count: number): void {
   stream.listener.message(Buffer.from(toBinary(SubscribeResponseSchema, response)));
 }
 
+/** The broker takes the subscription. */
+async function stand(): Promise<void> {
+  const response = create(SubscribeResponseSchema, { topics: [{ topic: 'orders', topicId: 7 }] });
+  channel.stream.listener.message(Buffer.from(toBinary(SubscribeResponseSchema, response)));
+  await turn();
+}
+
 const acknowledged = (offset: number): Settlement => ({
   topicId: 7,
   queueId: 0,
@@ -116,6 +123,7 @@ describe('credit', () => {
     await clock.advance(100);
     expect(channel.streams).toHaveLength(2);
     expect(credit(channel.stream)).toBe(2);
+    await stand();
     link.credit(8, 8);
     await turn();
     expect(credit(channel.stream)).toBe(10);
@@ -135,6 +143,7 @@ describe('credit', () => {
 describe('settlements', () => {
   test('of one turn travel together, joined where they follow on each other', async () => {
     const link = open();
+    await stand();
     for (const offset of [0, 1, 2, 5]) link.settle(acknowledged(offset));
     await turn();
     const [, request] = heard(channel.stream);
@@ -148,6 +157,7 @@ describe('settlements', () => {
 
   test('wait, and are joined, while the stream takes no more', async () => {
     const link = open();
+    await stand();
     channel.stream.clogged = true;
     for (let offset = 0; offset < 100; offset++) {
       link.settle(acknowledged(offset));
@@ -161,12 +171,19 @@ describe('settlements', () => {
     ]);
   });
 
-  test('that were made while there was no stream are sent on the next one', async () => {
+  test('that were made while no stream stood are sent once on the next one that does', async () => {
     const link = open();
-    channel.stream.close(broken);
-    link.settle(acknowledged(3));
-    await clock.advance(100);
-    expect(heard(channel.stream).flatMap((request) => request.settlements)).toHaveLength(1);
+    for (let i = 0; i < 3; i++) {
+      link.settle(acknowledged(i));
+      await turn();
+      channel.stream.close(broken);
+      await clock.advance(6000);
+    }
+    await stand();
+    expect(channel.streams.slice(0, 3).flatMap(heard)).toHaveLength(3);
+    expect(heard(channel.stream).flatMap((request) => request.settlements)).toMatchObject([
+      { firstOffset: 0n, endOffset: 3n },
+    ]);
   });
 
   test('are sent before the stream is ended, which waits for the broker', async () => {
@@ -194,7 +211,7 @@ describe('settlements', () => {
     link.settle(acknowledged(0));
     link.leaveTo(next);
     link.settle(acknowledged(1));
-    await turn();
+    await stand();
     expect(stream.ended).toBe(false);
     expect(stream.cancelled).toBe(true);
     expect(heard(channel.stream)[1]?.settlements).toMatchObject([

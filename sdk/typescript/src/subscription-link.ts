@@ -85,6 +85,8 @@ export class SubscriptionLink {
   #scheduled = false;
   /** The stream takes nothing more for now; what is to be said waits here, where it can still be joined. */
   #clogged = false;
+  /** The broker has answered on the stream. What is said before may be lost, so it is not said. */
+  #standing = false;
   /** The last stream was given up because of what came on it. */
   #faulty = false;
   /** Goes on instead of this link. */
@@ -131,6 +133,7 @@ export class SubscriptionLink {
     });
     this.#stream = stream;
     this.#clogged = false;
+    this.#standing = false;
     this.#creditMessages = 0;
     this.#creditBytes = 0;
     const { messages, bytes } = this.#subscription.prefetch;
@@ -139,7 +142,6 @@ export class SubscriptionLink {
       bytes: Math.max(0, bytes - this.#heldBytes),
     };
     stream.write(encodeOpening(this.#subscription, credit));
-    if (!this.#settlements.empty) this.#flushSoon();
   }
 
   #take(bytes: Buffer): void {
@@ -155,6 +157,10 @@ export class SubscriptionLink {
 
   #taken(frame: DeliveredFrame): void {
     const { records, topics, failures } = frame;
+    if (!this.#standing) {
+      this.#standing = true;
+      this.#flushSoon();
+    }
     for (const { topic, topicId } of topics) this.#topics.set(topicId, topic);
     if (topics.length > 0) {
       if (!this.#faulty) this.#backOff.reset();
@@ -213,7 +219,7 @@ export class SubscriptionLink {
 
   /** Sends credit and settlements. */
   flush(): void {
-    if (this.#stream === undefined || this.#clogged) return;
+    if (this.#stream === undefined || this.#clogged || !this.#standing) return;
     if (this.#settlements.empty && this.#creditMessages === 0 && this.#creditBytes === 0) return;
     const bytes = encodeSubscribeRequest(
       this.#creditMessages,
@@ -249,8 +255,9 @@ export class SubscriptionLink {
   /** Sends what is left to say and ends the stream: the broker frees what is still leased. Resolves when it has. */
   close(): Promise<void> {
     if (this.#closed) return this.#ended.promise;
-    // The last words are few, and wait in the stream where it is clogged.
+    // The last words are few, and wait in the stream where it is clogged, or does not stand yet.
     this.#clogged = false;
+    this.#standing = true;
     this.flush();
     this.#closed = true;
     this.#reconnect?.cancel();
