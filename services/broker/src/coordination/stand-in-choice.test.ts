@@ -50,6 +50,17 @@ describe('who stands in', () => {
     expect(choice.look([member(1, 'stand-in')], 3000)).toBe(false);
   });
 
+  test('is another one only after the same time, when who stood in is lost', () => {
+    const choice = new StandInChoice(2, AFTER_MS);
+    const with1 = (role: KnownMember['role'], lives: boolean) => [member(1, role, lives)];
+    for (let ms = 0; ms < 9000; ms += 1000) {
+      expect(choice.look(with1('stand-in', true), ms)).toBe(false);
+    }
+    expect(choice.look(with1('stand-in', false), 8900)).toBe(false);
+    expect(choice.look(with1('slave', true), 9100)).toBe(false);
+    expect(choice.look(with1('slave', false), 9900)).toBe(true);
+  });
+
   test('is nobody where the time is 0', () => {
     expect(new StandInChoice(1, 0).look([], 1e9)).toBe(false);
   });

@@ -1,7 +1,8 @@
 // Which slave serves consumers while the master of a group with fixed roles is gone. Reads no clock: times are monotonic.
 //
 // The slave with the lowest number begins when the master has not lived for the time; every other one waits that much
-// longer for each that is before it, in case these cannot. Who stands in goes on, unless one with a lower number does, too.
+// longer for each that is before it, in case these cannot; and anew when one that stood in is lost. Who stands in goes on, unless
+// one with a lower number does, too.
 // Two that stand in at the same time do no harm: what both have settled is merged.
 
 /** A member of a broker group, as the name servers know it. */
@@ -43,7 +44,9 @@ export class StandInChoice {
     const before = others.filter(({ id }) => id < this.#selfId);
     const standIns = others.filter(({ role }) => role === 'stand-in');
     if (before.some(({ role }) => role === 'stand-in')) this.#chosen = false;
-    else if (standIns.length === 0) {
+    // Who stood in may come back, and knows what was settled there.
+    if (standIns.length > 0) this.#goneSinceMs = nowMs;
+    else {
       const waitMs = this.#afterMs * (1 + before.length);
       this.#chosen ||= nowMs - this.#goneSinceMs >= waitMs;
     }
