@@ -18,10 +18,13 @@ const LEADS_MS_MAX = 30_000;
 /** How the group is started. */
 export interface GroupProcessesOptions {
   readonly folder: string;
-  readonly etcd: Etcd;
+  /** Elects the master; roles are fixed when absent. */
+  readonly etcd?: Etcd;
   readonly members: number;
   /** Lease of the master, as `--election-lease` takes it. */
-  readonly lease: string;
+  readonly lease?: string;
+  /** With fixed roles: as `--stand-in-after` takes it. */
+  readonly standInAfter?: string;
   readonly flush?: 'sync' | 'async';
   /** Members and clients reach each member over a link of this address that can be cut. */
   readonly linkHost?: string;
@@ -84,8 +87,11 @@ export class GroupProcesses implements AsyncDisposable {
         ...(options.flush === undefined ? {} : { flush: options.flush }),
         args: [
           ...['--name', NAME, '--id', `${id}`, '--cluster', `test-${nameServer.pid}`],
-          ...['--election', 'etcd', '--etcd', options.etcd.address],
-          ...['--election-lease', options.lease],
+          ...(options.etcd === undefined
+            ? []
+            : ['--election', 'etcd', '--etcd', options.etcd.address]),
+          ...(options.lease === undefined ? [] : ['--election-lease', options.lease]),
+          ...(options.standInAfter === undefined ? [] : ['--stand-in-after', options.standInAfter]),
           ...(linkHost === undefined ? [] : ['--advertise', linkHost]),
         ],
       });
