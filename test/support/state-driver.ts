@@ -494,7 +494,10 @@ export class StateDriver {
       return;
     }
     const offsets = [{ queueId, offset: BigInt(offset) }];
-    const value = create(ProgressSetSchema, { progressId: chosen.progress.id, offsets });
+    const progressId = chosen.progress.id;
+    // By a member that pulls, or by somebody else.
+    const generation = BigInt(this.#random.integer(2) * (2 ** 32 + this.#random.integer(2 ** 40)));
+    const value = create(ProgressSetSchema, { progressId, offsets, generation });
     this.rig.stateLog.change({ case: 'progressSet', value });
   }
 

@@ -366,7 +366,8 @@ export class Admin extends BrokerAdmin {
   }
 
   /**
-   * Sets a group's progress in all queues of a topic; consumers that are connected go on from there.
+   * Sets a group's progress in all queues of a topic; consumers and members that pull go on from there, and what they were
+   * given before cannot undo it.
    *
    * @param reset.dryRun tell what would be done, and do nothing
    */
@@ -406,8 +407,8 @@ export class Admin extends BrokerAdmin {
 
   /**
    * Sets a group to where another one is: it has before it at least what the other one has not settled, and maybe some
-   * that the other one has. Throws GROUP_NOT_FOUND, TOPIC_NOT_FOUND, NO_PROGRESS, SAME_GROUP, and GROUP_IN_USE while the
-   * group that is copied to has consumers.
+   * that the other one has. Its consumers go on from there, as with `resetGroup`. Throws GROUP_NOT_FOUND, TOPIC_NOT_FOUND,
+   * NO_PROGRESS, SAME_GROUP.
    *
    * @param copy.topic only this topic. Default: all that the group reads
    * @param copy.dryRun tell what would be done, and do nothing

@@ -6,7 +6,12 @@ import type { Clock } from './clock.ts';
 import type { MqError } from './errors.ts';
 import type { Events } from './events.ts';
 import type { TopicQueue } from './pull-consumer.ts';
-import { type Assignment, type AssignmentOpening, encodeJoin } from './transport/assignment.ts';
+import {
+  type Assignment,
+  type AssignmentOpening,
+  encodeJoin,
+  type QueuePlace,
+} from './transport/assignment.ts';
 import type { Channels } from './transport/channels.ts';
 
 /** A queue that was assigned. */
@@ -16,12 +21,18 @@ export interface GrantedQueue {
   readonly address: string;
   /** The offset that the group's progress is at. */
   readonly offset: number;
+  /** Names the last time that somebody else than a member has set the progress. */
+  readonly generation: bigint;
+  /** Names the stream in commits. */
+  readonly session: bigint;
 }
 
 /** Who reads the queues. None of its promises rejects. */
 export interface QueueHolder {
   /** Reads these queues from now on. */
   take(queues: readonly GrantedQueue[]): Promise<void>;
+  /** Reads on from there at once where somebody else has set the group's progress in a queue that is read. */
+  moved(queues: readonly GrantedQueue[]): void;
   /** Reads these queues no more; resolves when their progress is kept, in less than the time of a hand-over. */
   letGo(queues: readonly TopicQueue[]): Promise<void>;
   /** Reads these queues no more, at once: they belong to others. */
@@ -40,6 +51,8 @@ export class BrokerMembership {
   readonly #holder: QueueHolder;
   readonly #link: AssignmentLink;
   readonly #queues = new Map<number, TopicQueue>();
+  /** What the broker has said last of each queue. */
+  readonly #places = new Map<number, QueuePlace>();
   /** Queues that are being let go of. */
   #leaving: readonly TopicQueue[] = [];
   /** What the broker has sent is worked off one after the other. */
@@ -61,6 +74,9 @@ export class BrokerMembership {
     this.#link = new AssignmentLink(channel, encodeJoin(opening), modules, {
       assigned: (queues, released) => {
         const epoch = this.#epoch;
+        for (const place of queues) this.#places.set(place.queueId, place);
+        // A reset does not wait for what else is worked off.
+        this.#holder.moved(this.#granted([...this.#queues.keys()]));
         this.#work = this.#work.then(() => this.#change(queues, released, epoch));
       },
       lost: () => this.#lost(),
@@ -76,12 +92,10 @@ export class BrokerMembership {
     if (epoch !== this.#epoch) return;
     const wanted = new Set(assigned.map(({ queueId }) => queueId));
     const gone = [...this.#queues.values()].filter(({ queueId }) => !wanted.has(queueId));
-    const come = assigned.flatMap(({ queueId, offset }) => {
-      if (this.#queues.has(queueId)) return [];
-      const queue = { topic: this.#topic, broker: this.#broker, queueId };
-      this.#queues.set(queueId, queue);
-      return [{ queue, address: this.#address, offset }];
-    });
+    const come = [...wanted].filter((queueId) => !this.#queues.has(queueId));
+    for (const queueId of come) {
+      this.#queues.set(queueId, { topic: this.#topic, broker: this.#broker, queueId });
+    }
     this.#leaving = gone;
     // Others wait for what goes; nobody waits for what comes.
     if (gone.length > 0) await this.#holder.letGo(gone);
@@ -89,13 +103,23 @@ export class BrokerMembership {
     if (epoch !== this.#epoch) return;
     for (const { queueId } of gone) this.#queues.delete(queueId);
     released();
-    if (come.length > 0) await this.#holder.take(come);
+    if (come.length > 0) await this.#holder.take(this.#granted(come));
+  }
+
+  #granted(queueIds: readonly number[]): GrantedQueue[] {
+    return queueIds.flatMap((queueId) => {
+      const [queue, place] = [this.#queues.get(queueId), this.#places.get(queueId)];
+      if (queue === undefined || place === undefined) return [];
+      const { offset, generation, session } = place;
+      return [{ queue, address: this.#address, offset, generation, session }];
+    });
   }
 
   #lost(): void {
     this.#epoch++;
     const all = [...this.#queues.values()];
     this.#queues.clear();
+    this.#places.clear();
     this.#holder.lose(all);
     const untold = all.filter((queue) => !this.#leaving.includes(queue));
     if (untold.length > 0) this.#work = this.#work.then(() => this.#holder.tellLost(untold));

@@ -5,6 +5,7 @@ import {
   PullResponseSchema,
 } from '@ternmq/proto/gen/ternmq/broker/v1/broker_pb';
 import { beforeEach, expect, test } from 'vitest';
+import { MqError } from './errors.ts';
 import { Events } from './events.ts';
 import { GroupPullConsumer, type GroupPullOptions } from './group-pull-consumer.ts';
 import { FakeChannel } from './testing/fake-channel.ts';
@@ -33,7 +34,7 @@ beforeEach(() => {
     }
     const { offsets } = request as { offsets: { queueId: number; offset: bigint }[] };
     for (const { queueId, offset } of offsets) commits.push(`${queueId}:${offset}`);
-    return {};
+    return { refused: [] };
   };
 });
 
@@ -49,8 +50,9 @@ function consumer(options: GroupPullOptions = {}): GroupPullConsumer {
 }
 
 /** The broker assigns the only queue. */
-async function assign(generation: bigint, offset: bigint): Promise<void> {
-  const response = { generation, queues: [{ queueId: 0, offset }] };
+async function assign(generation: bigint, offset: bigint, set = 1n): Promise<void> {
+  const queues = [{ queueId: 0, offset, generation: set }];
+  const response = { generation, queues, session: 7n };
   const bytes = toBinary(AssignQueuesResponseSchema, create(AssignQueuesResponseSchema, response));
   channel.stream.listener.message(Buffer.from(bytes));
   await clock.advance(0);
@@ -82,6 +84,43 @@ test('commits only when it is told to, if it is to be by hand', async () => {
   expect(commits).toEqual([]);
   await clock.until(member.commit());
   expect(commits).toEqual(['0:9']);
+});
+
+test('a poll that waits behind the newest message gives what a reset brings back, at once', async () => {
+  const { answer } = channel;
+  channel.answer = async (method, request, limits) => {
+    const { offset, waitMs } = request as { offset: bigint; waitMs: number };
+    if (method !== 'Pull' || offset < 7n) return answer(method, request, limits);
+    if (waitMs === 0) {
+      const response = create(PullResponseSchema, { nextOffset: offset });
+      return Buffer.from(toBinary(PullResponseSchema, response));
+    }
+    return new Promise((_, reject) => {
+      limits.signal?.addEventListener('abort', () => reject(new MqError('ABORTED', 'aborted')));
+    });
+  };
+  const member = consumer().subscribe('one');
+  await clock.advance(0);
+  await assign(1n, 7n);
+  const polled = member.poll({ max: 1 });
+  await clock.advance(100);
+  await assign(1n, 3n, 2n);
+  const [message] = await clock.until(polled);
+  expect(message?.offset).toBe(3);
+  expect(clock.monotonicMs()).toBeLessThan(1000);
+});
+
+test('hears of a reset while the application is told of queues that come', async () => {
+  const told = Promise.withResolvers<void>();
+  const member = consumer({ onAssigned: () => told.promise }).subscribe('one');
+  await clock.advance(0);
+  await assign(1n, 7n);
+  await assign(1n, 3n, 2n);
+  await assign(1n, 4n, 3n);
+  told.resolve();
+  await clock.advance(0);
+  const [queue] = member.assigned;
+  expect(queue && member.position(queue)).toBe(4);
 });
 
 test('says that it let go of queues only on the stream that took them', async () => {

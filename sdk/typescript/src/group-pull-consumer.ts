@@ -55,7 +55,7 @@ export interface SharedTopicOptions {
  *
  * What `poll` gave counts as worked on when `poll` is called again or `commit` is called. Only that is committed:
  * every 5 s, before a queue goes to another member, and by `close`. So nothing is lost when a member fails; it comes
- * again elsewhere.
+ * again elsewhere. When an operator sets the group's progress, it reads on from there at once.
  */
 export class GroupPullConsumer implements AsyncDisposable {
   readonly #group: string;
@@ -225,7 +225,10 @@ export class GroupPullConsumer implements AsyncDisposable {
     this.#queues.setPaused(queues, false);
   }
 
-  /** Keeps the positions as the group's progress: everything that `poll` gave counts as worked on. */
+  /**
+   * Keeps the positions as the group's progress: everything that `poll` gave counts as worked on. Not in queues that are
+   * another member's by now, or in which an operator has set the progress meanwhile.
+   */
   commit(): Promise<void> {
     this.#queues.finish();
     return this.#queues.commitDone();

@@ -9,7 +9,12 @@ import { ManualClock } from './testing/manual-clock.ts';
 import type { Channels } from './transport/channels.ts';
 
 interface CommitCall {
-  readonly offsets: readonly { readonly queueId: number; readonly offset: bigint }[];
+  readonly session: bigint;
+  readonly offsets: readonly {
+    readonly queueId: number;
+    readonly offset: bigint;
+    readonly generation: bigint;
+  }[];
 }
 
 let clock: ManualClock;
@@ -19,22 +24,29 @@ let events: ClientEvent[];
 let commits: string[];
 /** What the broker says to a commit. */
 let answer: () => Promise<object>;
+/** The newest generation of every queue: the broker refuses commits with another one. */
+let generation: bigint;
 
 const queue = (queueId: number): TopicQueue => ({ topic: 'one', broker: 'a', queueId });
 const granted = (queueId: number, offset: number) => ({
   queue: queue(queueId),
   address: 'a:1',
   offset,
+  generation,
+  session: 7n,
 });
 
 function hold(options: Partial<HoldOptions> = {}): HeldQueues {
   const channel = new FakeChannel('a:1');
   channel.answer = async (_, request) => {
-    const response = await answer();
-    for (const { queueId, offset } of (request as CommitCall).offsets) {
-      commits.push(`${queueId}:${offset}`);
+    await answer();
+    const { offsets, session } = request as CommitCall;
+    expect(session).toBe(7n);
+    const refused = offsets.filter((one) => one.generation !== generation);
+    for (const one of offsets) {
+      if (!refused.includes(one)) commits.push(`${one.queueId}:${one.offset}`);
     }
-    return response;
+    return { refused };
   };
   const channels = { get: () => channel } as unknown as Channels;
   const told = new Events();
@@ -55,6 +67,7 @@ beforeEach(() => {
   events = [];
   commits = [];
   answer = async () => ({});
+  generation = 1n;
 });
 
 describe('a queue that leaves', () => {
@@ -124,12 +137,14 @@ describe('a queue that leaves', () => {
 });
 
 describe('a queue that was lost with the connection and comes again', () => {
-  const positionAfter = async (offset: number): Promise<number> => {
+  const positionAfter = async (offset: number, set = 1n): Promise<number> => {
     const held = hold();
+    generation = 1n;
     await clock.until(held.take([granted(0, 5)]));
     await pull.seek(queue(0), 9);
     held.lose([queue(0)]);
     expect(pull.assigned).toEqual([]);
+    generation = set;
     await clock.until(held.take([granted(0, offset)]));
     return pull.position(queue(0));
   };
@@ -142,6 +157,85 @@ describe('a queue that was lost with the connection and comes again', () => {
   test('goes on where the group is when others have read on, or an operator has set it back', async () => {
     expect(await positionAfter(12)).toBe(12);
     expect(await positionAfter(2)).toBe(2);
+  });
+
+  test('goes where an operator has set the group meanwhile, also within what was given out', async () => {
+    expect(await positionAfter(7, 2n)).toBe(7);
+    expect(await positionAfter(5, 2n)).toBe(5);
+    expect(await positionAfter(9, 2n)).toBe(9);
+  });
+
+  test('is never set back by what was worked on before another member read on', async () => {
+    const held = hold();
+    await clock.until(held.take([granted(0, 5)]));
+    await pull.seek(queue(0), 6);
+    held.finish();
+    await pull.seek(queue(0), 9);
+    held.lose([queue(0)]);
+    await clock.until(held.take([granted(0, 8)]));
+    await clock.until(held.commitDone());
+    expect(commits).toEqual([]);
+    held.finish();
+    await clock.until(held.commitDone());
+    expect(commits).toEqual(['0:9']);
+  });
+});
+
+describe('a queue whose progress somebody else sets', () => {
+  const reset = (offset: number): void => {
+    generation++;
+    held.moved([granted(0, offset)]);
+  };
+  let held: HeldQueues;
+  beforeEach(async () => {
+    held = hold();
+    await clock.until(held.take([granted(0, 5)]));
+    await pull.seek(queue(0), 9);
+  });
+
+  test('is read on from there, and what was given before does not count as worked on', async () => {
+    reset(2);
+    expect(pull.position(queue(0))).toBe(2);
+    held.finish();
+    await clock.until(held.commitDone());
+    expect(commits).toEqual([]);
+    await pull.seek(queue(0), 3);
+    held.finish();
+    await clock.until(held.commitDone());
+    expect(commits).toEqual(['0:3']);
+  });
+
+  test('is not moved again when the broker says the same once more', async () => {
+    reset(2);
+    await pull.seek(queue(0), 4);
+    held.moved([granted(0, 2)]);
+    expect(pull.position(queue(0))).toBe(4);
+  });
+
+  test('loses nothing of what is worked on after a commit that came too late', async () => {
+    const stuck = Promise.withResolvers<object>();
+    answer = () => stuck.promise;
+    held.finish();
+    const committed = held.commitDone();
+    await clock.advance(0);
+    reset(2);
+    stuck.resolve({});
+    await clock.until(committed);
+    expect(commits).toEqual([]);
+    // The same offset as in the commit that was refused.
+    await pull.seek(queue(0), 9);
+    held.finish();
+    await clock.until(held.commitDone());
+    expect(commits).toEqual(['0:9']);
+  });
+
+  test('while it leaves, is committed nowhere else', async () => {
+    const left = held.letGo([queue(0)]);
+    await clock.advance(10);
+    reset(2);
+    held.finish();
+    await clock.until(left);
+    expect(commits).toEqual([]);
   });
 });
 

@@ -6,6 +6,9 @@
 //   done       behind what the application has worked on: `given` when it polled or committed last
 //   committed  what the broker keeps for the group
 //
+// When somebody else sets the group's progress, all three go there, and the queue has another generation. The broker takes
+// commits only with the generation that it has now, so none that was made before can undo that.
+//
 //   granted -> starting -> read -> leaving -> gone
 //
 // While a queue starts, the application is told of it and may seek; it is read after that. While it leaves, the
@@ -33,6 +36,8 @@ export type QueueListener = (queues: readonly TopicQueue[]) => void | Promise<vo
 interface Held {
   readonly queue: TopicQueue;
   readonly address: string;
+  readonly session: bigint;
+  generation: bigint;
   done: number;
   committed: number;
   /** The position when the queue began to leave; undefined before. */
@@ -46,6 +51,7 @@ interface Lost {
   done: number;
   readonly given: number;
   readonly committed: number;
+  readonly generation: bigint;
 }
 
 /** What holding queues takes. */
@@ -101,16 +107,18 @@ export class HeldQueues implements QueueHolder {
   }
 
   async take(granted: readonly GrantedQueue[]): Promise<void> {
-    const come = granted.map(({ queue, address, offset }) => {
+    const come = granted.map(({ queue, address, offset, generation, session }) => {
       const key = queueKey(queue);
       const before = this.#lost.get(key);
       this.#lost.delete(key);
       // Nobody else has gone beyond what this member has read since: it goes on where it was.
-      const same = before !== undefined && goesOn(before, offset);
+      const same = before !== undefined && goesOn(before, offset, generation);
       const held: Held = {
         queue,
         address,
-        done: same ? before.done : offset,
+        session,
+        generation,
+        done: same ? Math.max(before.done, offset) : offset,
         committed: offset,
         left: undefined,
         starting: true,
@@ -129,6 +137,22 @@ export class HeldQueues implements QueueHolder {
       }
     }
     this.#changed();
+  }
+
+  moved(queues: readonly GrantedQueue[]): void {
+    let changed = false;
+    for (const { queue, offset, generation } of queues) {
+      const held = this.#held.get(queueKey(queue));
+      if (held === undefined || held.generation === generation) continue;
+      changed = true;
+      held.generation = generation;
+      held.done = offset;
+      held.committed = offset;
+      if (held.left === undefined) this.#pull.move(queue, offset);
+      else held.left = offset;
+    }
+    // Nobody waits for messages behind the old place.
+    if (changed) this.#changed();
   }
 
   async letGo(queues: readonly TopicQueue[]): Promise<void> {
@@ -153,8 +177,8 @@ export class HeldQueues implements QueueHolder {
       const held = this.#held.get(key);
       if (held === undefined) continue;
       this.#held.delete(key);
-      const { done, committed } = held;
-      this.#lost.set(key, { done, committed, given: this.#given(held) });
+      const { done, committed, generation } = held;
+      this.#lost.set(key, { done, committed, generation, given: this.#given(held) });
       this.#pull.exclude(queue);
     }
     this.#changed();
@@ -225,20 +249,26 @@ export class HeldQueues implements QueueHolder {
     const { group } = this.#options;
     await Promise.all(
       [...requests.values()].map(async (list) => {
-        const { address, queue } = list[0] as Held;
-        const dones = list.map(({ done }) => done);
-        const offsets = list.map((held) => ({
+        const { address, queue, session } = list[0] as Held;
+        const sent = list.map((held) => ({ held, done: held.done, generation: held.generation }));
+        const offsets = sent.map(({ held, done, generation }) => ({
           queueId: held.queue.queueId,
-          offset: BigInt(held.done),
+          offset: BigInt(done),
+          generation,
         }));
-        await this.#channels
+        const { refused } = await this.#channels
           .get(address)
           .unary(
             broker.commitOffset,
-            { group, topic: queue.topic, offsets },
+            { group, topic: queue.topic, offsets, session },
             { deadlineMs: COMMIT_MS },
           );
-        for (const [i, held] of list.entries()) held.committed = dones[i] as number;
+        // The stream says, or has said, where a queue is whose commit was refused, or whose it is.
+        const not = new Set(refused.map(({ queueId }) => queueId));
+        for (const { held, done, generation } of sent) {
+          const counts = held.generation === generation && !not.has(held.queue.queueId);
+          if (counts) held.committed = done;
+        }
       }),
     );
   }
@@ -287,7 +317,10 @@ export class HeldQueues implements QueueHolder {
 }
 
 /** May a member that has lost a queue and got it again go on where it was? */
-function goesOn(before: Lost, offset: number): boolean {
-  const { committed, given } = before;
-  return offset === committed || (offset > committed && offset <= given);
+function goesOn(
+  { committed, given, ...before }: Lost,
+  offset: number,
+  generation: bigint,
+): boolean {
+  return generation === before.generation && offset >= committed && offset <= given;
 }

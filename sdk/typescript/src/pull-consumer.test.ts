@@ -140,6 +140,31 @@ describe('polling', () => {
     expect(consumer.position(queue(0))).toBe(4);
   });
 
+  test('never moves in a queue that another one was faster than, so that no seek is undone', async () => {
+    const answered = Promise.withResolvers<void>();
+    channel.answer = async (_, request) => {
+      const call = request as PullCall;
+      if (call.waitMs === 0) return pull(call);
+      await answered.promise;
+      counts = [1, 1];
+      return pull(call);
+    };
+    const polled = consumer.poll({ waitMs: 1000 });
+    await clock.advance(10);
+    answered.resolve();
+    let over = false;
+    void polled.then(() => {
+      over = true;
+    });
+    while (!over) {
+      // A seek may come between any two turns.
+      expect(consumer.position(queue(1))).toBe(0);
+      await Promise.resolve();
+    }
+    expect((await polled).map((message) => message.text())).toEqual(['0:0']);
+    expect(consumer.position(queue(1))).toBe(0);
+  });
+
   test('gives what one queue had when another fails at the same time', async () => {
     const answered = Promise.withResolvers<void>();
     channel.answer = async (_, request) => {

@@ -218,6 +218,11 @@ export class PullConsumer implements AsyncDisposable {
         : await this.#offsetAt(position, to, new CallTime(this.#clock, options));
   }
 
+  /** As `seek` to an offset, at once. Throws QUEUE_NOT_ASSIGNED. */
+  move(queue: TopicQueue, offset: number): void {
+    this.#position(queue).offset = offset;
+  }
+
   /** The offset of the first message that a queue got at or after a time; behind the newest when there is none. */
   offsetForTime(queue: TopicQueue, time: Date, options: CallOptions = {}): Promise<number> {
     return this.#offsetAt(this.#position(queue), time, new CallTime(this.#clock, options));
@@ -275,21 +280,19 @@ export class PullConsumer implements AsyncDisposable {
     const signals = signal === undefined ? [won.signal] : [signal, won.signal];
     const time = new CallTime(this.#clock, { deadlineMs, signal: AbortSignal.any(signals) });
     let first: ReceivedMessage<Value>[] = [];
+    const wins = (): boolean => {
+      if (won.signal.aborted) return false;
+      won.abort();
+      return true;
+    };
     const reads = await Promise.allSettled(
       active.map(async (position) => {
         const wait = Math.min(LONG_POLL_MS, waitMs);
-        // The position moves only for the winner.
-        const before = position.offset;
-        const messages = await this.#read<Value>(position, max, wait, time).catch((error) => {
+        const messages = await this.#read<Value>(position, max, wait, time, wins).catch((error) => {
           if (won.signal.aborted) return [];
           throw error;
         });
-        if (messages.length === 0) return;
-        if (first.length > 0) position.offset = before;
-        else {
-          first = messages;
-          won.abort();
-        }
+        if (messages.length > 0) first = messages;
       }),
     );
     // What was read is given out even when another queue has failed meanwhile: its position has moved.
@@ -298,11 +301,13 @@ export class PullConsumer implements AsyncDisposable {
     return first;
   }
 
+  /** @param takes may the position move behind these messages? When not, none were read */
   async #read<Value>(
     position: Position,
     max: number,
     waitMs: number,
     time: CallTime,
+    takes: () => boolean = () => true,
   ): Promise<ReceivedMessage<Value>[]> {
     const { queue, offset } = position;
     const { topic, queueId, broker: brokerName } = queue;
@@ -339,6 +344,7 @@ export class PullConsumer implements AsyncDisposable {
     const current = this.#positions.get(queueKey(queue)) === position;
     if (!current || position.paused || position.offset !== offset) return [];
     const { records, nextOffset, readAt } = readPull(bytes);
+    if (records.length > 0 && !takes()) return [];
     position.offset = nextOffset;
     if (readAt !== '') this.#goTo(position, readAt);
     const handle = this.#handles.get(topic) as TopicHandle<Value> | undefined;
@@ -401,7 +407,7 @@ export class PullConsumer implements AsyncDisposable {
 
   /** Keeps the positions of all queues in the application's store. Throws INVALID_OPTION without the option `offsets`. */
   commit(): Promise<void>;
-  /** Keeps the positions of all queues as progress of a group, on the brokers. */
+  /** Keeps the positions of all queues as progress of a group, on the brokers; to its members that is a reset. */
   commit(group: string, options?: CallOptions): Promise<void>;
   async commit(group?: string, options: CallOptions = {}): Promise<void> {
     if (group === undefined) return this.#store();

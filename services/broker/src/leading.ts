@@ -239,6 +239,7 @@ export class Leading {
       writer,
       guard,
       clock,
+      random,
       logger: part('grpc'),
       identity: modules.identity,
       closing: closing.signal,

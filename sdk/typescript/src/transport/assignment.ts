@@ -30,10 +30,20 @@ export interface AssignmentOpening {
   readonly from: StartPoint;
 }
 
+/** Where a group's progress is in a queue. */
+export interface QueuePlace {
+  readonly queueId: number;
+  readonly offset: number;
+  /** Names the last time that somebody else than a member has set the progress. */
+  readonly generation: bigint;
+  /** Names the stream that told so. */
+  readonly session: bigint;
+}
+
 /** What a member may read from now on. */
 export interface Assignment {
   readonly generation: bigint;
-  readonly queues: readonly { readonly queueId: number; readonly offset: number }[];
+  readonly queues: readonly QueuePlace[];
 }
 
 /** Is there a strategy of this name? */
@@ -67,9 +77,14 @@ export function encodeReleased(releasedGeneration: bigint): Buffer {
 
 /** Reads what the broker assigns. */
 export function readAssignment(bytes: Buffer): Assignment {
-  const { generation, queues } = fromBinary(AssignQueuesResponseSchema, bytes);
+  const { generation, queues, session } = fromBinary(AssignQueuesResponseSchema, bytes);
   return {
     generation,
-    queues: queues.map(({ queueId, offset }) => ({ queueId, offset: Number(offset) })),
+    queues: queues.map((queue) => ({
+      queueId: queue.queueId,
+      offset: Number(queue.offset),
+      generation: queue.generation ?? 0n,
+      session,
+    })),
   };
 }

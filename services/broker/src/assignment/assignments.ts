@@ -63,6 +63,11 @@ export class Assignments {
     }
   }
 
+  /** How the members of a group share a topic; undefined when there are none. */
+  find(group: Group, topic: Topic): QueueAssignment | undefined {
+    return this.#byTopic.get(topic.id)?.get(group.id);
+  }
+
   /** The members of a group in all topics. */
   membersOf(group: Group): AssignedMember[] {
     const list: AssignedMember[] = [];

@@ -6,14 +6,18 @@ import { HAND_OVER_MS, MEMBERS_MAX, type Member, QueueAssignment } from './queue
 
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
+let sessions = 0;
+
 class FakeMember implements Member {
   readonly id: string;
   readonly room = '';
   readonly address = '127.0.0.1:1';
+  readonly session = ++sessions;
   /** Queues that it reads: what it was told, and what it has not let go of yet. */
   readonly reads = new Set<number>();
   granted: readonly number[] = [];
   generation = 0;
+  told = 0;
   failure: TernError | undefined;
 
   constructor(id: string) {
@@ -22,6 +26,7 @@ class FakeMember implements Member {
 
   assigned(generation: number, queueIds: readonly number[]): void {
     this.generation = generation;
+    this.told++;
     this.granted = queueIds;
     for (const queueId of queueIds) this.reads.add(queueId);
   }
@@ -50,6 +55,28 @@ function rig(queues = 4): {
   const options = { strategy, broker: 'broker-a', queues: () => topic.queues };
   return { clock, topic, assignment: new QueueAssignment(options, clock) };
 }
+
+test('a queue is its owner’s until that has let go of it, and only its readers hear of a reset', async () => {
+  const { assignment } = rig();
+  const [a, b] = [new FakeMember('a'), new FakeMember('b')];
+  assignment.join(a);
+  await turn();
+  assignment.join(b);
+  await turn();
+  const [leaving] = [0, 1, 2, 3].filter((queueId) => !a.granted.includes(queueId)) as [number];
+  expect(assignment.has(a.session, leaving)).toBe(true);
+  expect(assignment.has(b.session, leaving)).toBe(false);
+  a.letGo(assignment);
+  await turn();
+  expect(assignment.has(a.session, leaving)).toBe(false);
+  expect(assignment.has(b.session, leaving)).toBe(true);
+  const before = [a.told, b.told] as const;
+  assignment.progressSet([leaving]);
+  expect([a.told, b.told]).toEqual([before[0], before[1] + 1]);
+  expect(b.granted).toContain(leaving);
+  assignment.leave(b);
+  expect(assignment.has(b.session, leaving)).toBe(false);
+});
 
 describe('a queue that moves', () => {
   test('is given to its new owner when the old one has let go of it', async () => {

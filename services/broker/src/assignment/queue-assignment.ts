@@ -22,6 +22,8 @@ export const MEMBERS_MAX = 1024;
 export interface Member extends Candidate {
   /** Where it is connected from: `host:port`. */
   readonly address: string;
+  /** Names its stream; chosen at random, above 0. */
+  readonly session: number;
   /** Tells it the queues that it may read from now on, and no others. */
   assigned(generation: number, queueIds: readonly number[]): void;
   /** It is out. */
@@ -107,6 +109,18 @@ export class QueueAssignment {
     if (seat?.member === member) this.#free(seat, generation);
   }
 
+  /** Does a stream have a queue, granted or leaving? */
+  has(session: number, queueId: number): boolean {
+    return this.#holders.get(queueId)?.member.session === session;
+  }
+
+  /** Somebody else than a member has set the group's progress in queues: those who read them are told. */
+  progressSet(queueIds: readonly number[]): void {
+    for (const seat of this.#seats.values()) {
+      if (queueIds.some((queueId) => seat.granted.has(queueId))) this.#tell(seat);
+    }
+  }
+
   /** Members or queues have changed: they are shared anew at the end of the turn, once for all changes in it. */
   changed(): void {
     if (this.#scheduled) return;
@@ -140,13 +154,20 @@ export class QueueAssignment {
         touched.add(holder);
       }
     }
-    for (const seat of touched) this.#tell(seat, generation);
+    for (const seat of touched) {
+      seat.told = true;
+      this.#tell(seat);
+      this.#limitHandOver(seat, generation);
+    }
   }
 
-  #tell(seat: Seat, generation: number): void {
-    seat.told = true;
+  /** Everything that was taken up to this generation was told before. */
+  #tell(seat: Seat): void {
     const queueIds = [...seat.granted].sort((one, other) => one - other);
-    seat.member.assigned(generation, queueIds);
+    seat.member.assigned(this.#generation, queueIds);
+  }
+
+  #limitHandOver(seat: Seat, generation: number): void {
     const takes = [...seat.leaving.values()].includes(generation);
     if (takes) this.#clock.setTimer(HAND_OVER_MS, () => this.#free(seat, generation));
   }

@@ -23,7 +23,7 @@ import type { Collector } from './collect.ts';
 import type { Consumer } from './consumer.ts';
 import type { DeadLetters } from './dead-letters.ts';
 import type { MessageFilter } from './message-filter.ts';
-import type { OffsetFinder } from './offsets.ts';
+import type { OffsetFinder, SetOffset } from './offsets.ts';
 import { orderedFailure } from './ordered-failure.ts';
 import { restoredStreams } from './restored-streams.ts';
 import {
@@ -258,11 +258,12 @@ export class Delivery {
     );
   }
 
-  /** Sets the progress in queues of a topic; consumers that are connected go on from there. */
-  setOffsets(
-    progress: TopicProgress,
-    offsets: readonly { queueId: number; offset: number }[],
-  ): void {
+  /**
+   * Sets the progress in queues of a topic; consumers that are connected go on from there.
+   *
+   * @param generation as in ProgressSet; 0 for a member that pulls
+   */
+  setOffsets(progress: TopicProgress, offsets: readonly SetOffset[], generation: number): void {
     this.#stateLog.change({
       case: 'progressSet',
       value: {
@@ -273,13 +274,12 @@ export class Delivery {
           queueId,
           offset: BigInt(offset),
         })),
+        generation: BigInt(generation),
       },
     });
     this.wasSet.add(progress);
-    this.changed(
-      progress,
-      offsets.map(({ queueId }) => queueId),
-    );
+    const queueIds = offsets.map(({ queueId }) => queueId);
+    this.changed(progress, queueIds);
   }
 
   /** A record has changed a progress in some queues: consumers that are connected go on from there. */

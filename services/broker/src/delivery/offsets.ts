@@ -12,6 +12,12 @@ import type { Queue } from '../state/queue.ts';
 /** Tries to get hold of one message: others may push it out of the cache before it is read. */
 const LOADS_MAX = 4;
 
+/** Where progress is set to in a queue. */
+export interface SetOffset {
+  readonly queueId: number;
+  readonly offset: number;
+}
+
 /** Finds offsets. */
 export class OffsetFinder {
   readonly #log: CommitLog;

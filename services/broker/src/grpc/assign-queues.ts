@@ -10,7 +10,7 @@ import {
   type AssignQueuesRequest,
   type AssignQueuesResponse,
 } from '@ternmq/proto/gen/ternmq/broker/v1/broker_pb';
-import { failStream, TernError } from '@ternmq/runtime';
+import { failStream, type Random, TernError } from '@ternmq/runtime';
 import type { Assignments } from '../assignment/assignments.ts';
 import type { Member, QueueAssignment } from '../assignment/queue-assignment.ts';
 import { strategyName } from '../assignment/strategies.ts';
@@ -18,13 +18,15 @@ import type { GroupCatalog } from '../catalog/group-catalog.ts';
 import type { TopicCatalog } from '../catalog/topic-catalog.ts';
 import type { Delivery } from '../delivery/delivery.ts';
 import type { BrokerState } from '../state/broker-state.ts';
-import { type Group, queueProgress, type TopicProgress } from '../state/groups.ts';
+import { type Group, generationOf, queueProgress, type TopicProgress } from '../state/groups.ts';
 import { nextKept } from '../state/kept-messages.ts';
 import type { Topic } from '../state/topics.ts';
 import { checkConsumerId } from './subscribe.ts';
 
 type Call = ServerDuplexStream<AssignQueuesRequest, AssignQueuesResponse>;
 
+/** Sessions are below this. */
+const SESSIONS = Number.MAX_SAFE_INTEGER;
 const ROOM = /^[a-zA-Z0-9_-]{1,127}$/;
 
 /** What the streams use. */
@@ -34,6 +36,7 @@ export interface AssignModules {
   readonly delivery: Delivery;
   readonly assignments: Assignments;
   readonly state: BrokerState;
+  readonly random: Random;
 }
 
 /** The RPC. Its streams end when `closing` aborts. */
@@ -56,6 +59,7 @@ class AssignStream implements Member {
   id = '';
   room = '';
   readonly address: string;
+  readonly session: number;
   readonly #call: Call;
   readonly #modules: AssignModules;
   readonly #closed: () => void;
@@ -73,6 +77,7 @@ class AssignStream implements Member {
     this.#modules = modules;
     this.#closed = closed;
     this.address = call.getPeer();
+    this.session = 1 + modules.random.integer(SESSIONS - 1);
     call.on('data', (request: AssignQueuesRequest) => {
       this.#take(request).catch((error: unknown) => this.fail(error));
     });
@@ -153,8 +158,10 @@ class AssignStream implements Member {
             $typeName: 'ternmq.broker.v1.QueueOffset',
             queueId: queue.queueId,
             offset: BigInt(offset),
+            generation: BigInt(generationOf(progress, queue.queueId)),
           };
         }),
+      session: BigInt(this.session),
     });
   }
 

@@ -7,15 +7,14 @@ import type {
   CopyOffsetsResponse,
 } from '@ternmq/proto/gen/ternmq/broker/v1/broker_pb';
 import { TernError } from '@ternmq/runtime';
-import type { Assignments } from '../assignment/assignments.ts';
 import type { GroupCatalog } from '../catalog/group-catalog.ts';
 import type { TopicCatalog } from '../catalog/topic-catalog.ts';
-import type { Delivery } from '../delivery/delivery.ts';
 import type { CommitLog } from '../log/commit-log.ts';
 import type { BrokerState } from '../state/broker-state.ts';
 import { type Group, queueProgress, type TopicProgress } from '../state/groups.ts';
 import { nextKept } from '../state/kept-messages.ts';
 import type { Topic } from '../state/topics.ts';
+import { resetProgress, type SetModules } from './set-progress.ts';
 
 const BEGIN = {
   case: 'begin',
@@ -23,15 +22,15 @@ const BEGIN = {
 } as const;
 
 /** The RPC; answered when it is durable. */
-export function copyOffsets(modules: {
-  topics: TopicCatalog;
-  groups: GroupCatalog;
-  delivery: Delivery;
-  assignments: Assignments;
-  state: BrokerState;
-  log: CommitLog;
-}): (request: CopyOffsetsRequest) => Promise<CopyOffsetsResponse> {
-  const { topics, groups, delivery, assignments, state, log } = modules;
+export function copyOffsets(
+  modules: SetModules & {
+    topics: TopicCatalog;
+    groups: GroupCatalog;
+    state: BrokerState;
+    log: CommitLog;
+  },
+): (request: CopyOffsetsRequest) => Promise<CopyOffsetsResponse> {
+  const { topics, groups, delivery, state, log } = modules;
   return async ({ fromGroup, toGroup, topic: name, dryRun }) => {
     const source = groups.get(fromGroup);
     if (fromGroup === toGroup) {
@@ -44,7 +43,6 @@ export function copyOffsets(modules: {
     }
     const sources = progressOf(source, name === '' ? undefined : topics.get(name), state);
     const target = state.groups.find(toGroup);
-    if (target !== undefined) delivery.assertUnused(target, assignments.membersOf(target).length);
     const copied = sources.map(({ topic, progress }) => {
       const known = target && state.groups.progressIn(target, topic.id, '');
       return { topic, queues: copiedOffsets(state, topic, progress, known) };
@@ -54,7 +52,7 @@ export function copyOffsets(modules: {
       for (const { topic, queues } of copied) {
         const progress = await delivery.begin(group, topic, '', BEGIN);
         const offsets = queues.map(({ queueId, after }) => ({ queueId, offset: Number(after) }));
-        delivery.setOffsets(progress, offsets);
+        resetProgress(modules, { group, topic, progress }, offsets);
       }
       await log.keptAt(log.next);
     }

@@ -8,6 +8,7 @@ import type {
   QueryOffsetRequest,
   QueryOffsetResponse,
   QueueProgress as QueueProgressMessage,
+  RefusedOffset,
 } from '@ternmq/proto/gen/ternmq/broker/v1/broker_pb';
 import { type Clock, TernError } from '@ternmq/runtime';
 import type { GroupCatalog } from '../catalog/group-catalog.ts';
@@ -22,6 +23,7 @@ import { queueProgress, type TopicProgress } from '../state/groups.ts';
 import { countKept, firstKept } from '../state/kept-messages.ts';
 import type { Topic } from '../state/topics.ts';
 import { findQueue } from './pull.ts';
+import { commitOfMember, resetProgress, type SetModules } from './set-progress.ts';
 
 /** Messages that are looked at to tell how many of them a filter wants. */
 const COUNTED_MAX = 1_000_000;
@@ -69,8 +71,7 @@ export async function queueProgressMessages(
   });
 }
 
-/** The RPCs. */
-export function progressHandlers(modules: {
+interface ReadModules {
   topics: TopicCatalog;
   groups: GroupCatalog;
   delivery: Delivery;
@@ -79,28 +80,37 @@ export function progressHandlers(modules: {
   state: BrokerState;
   log: CommitLog;
   clock: Clock;
-}): {
+}
+
+/** How far a group is. */
+export function getOffset(
+  modules: ReadModules,
+): (request: GetOffsetRequest) => Promise<GetOffsetResponse> {
+  const { topics, groups, state } = modules;
+  return async (request) => {
+    const topic = topics.get(request.topic);
+    const progress = state.groups.progressIn(groups.get(request.group), topic.id, '');
+    return {
+      $typeName: 'ternmq.broker.v1.GetOffsetResponse',
+      queues:
+        progress === undefined ? [] : await queueProgressMessages(state, modules, topic, progress),
+    };
+  };
+}
+
+/** The RPCs. */
+export function progressHandlers(modules: SetModules & ReadModules): {
   getOffset(request: GetOffsetRequest): Promise<GetOffsetResponse>;
   commitOffset(request: CommitOffsetRequest): Promise<CommitOffsetResponse>;
   queryOffset(request: QueryOffsetRequest): Promise<QueryOffsetResponse>;
 } {
   const { topics, groups, delivery, state, log } = modules;
   return {
-    async getOffset(request) {
-      const topic = topics.get(request.topic);
-      const progress = state.groups.progressIn(groups.get(request.group), topic.id, '');
-      return {
-        $typeName: 'ternmq.broker.v1.GetOffsetResponse',
-        queues:
-          progress === undefined
-            ? []
-            : await queueProgressMessages(state, modules, topic, progress),
-      };
-    },
+    getOffset: getOffset(modules),
 
     async commitOffset(request) {
       const topic = topics.get(request.topic);
-      const wanted = request.offsets.map(({ queueId, offset }) => {
+      const wanted = request.offsets.map(({ queueId, offset, generation = 0n }) => {
         const { queue } = findQueue(topics, request.topic, queueId);
         const begin = firstKept(state, queue);
         if (Number(offset) < begin || Number(offset) > queue.visibleEnd) {
@@ -111,16 +121,20 @@ export function progressHandlers(modules: {
             { metadata: { begin: String(begin), end: String(queue.visibleEnd) } },
           );
         }
-        return { queueId, offset: Number(offset) };
+        return { queueId, offset: Number(offset), generation: Number(generation) };
       });
-      const group = groups.getOrCreate(request.group);
-      const progress = await delivery.begin(group, topic, '', {
-        case: 'begin',
-        value: beginTarget,
-      });
-      delivery.setOffsets(progress, wanted);
+      let refused: RefusedOffset[] = [];
+      if (request.session > 0n) {
+        const group = groups.get(request.group);
+        refused = commitOfMember(modules, { group, topic }, wanted, Number(request.session));
+      } else {
+        const group = groups.getOrCreate(request.group);
+        const from = { case: 'begin', value: beginTarget } as const;
+        const progress = await delivery.begin(group, topic, '', from);
+        resetProgress(modules, { group, topic, progress }, wanted);
+      }
       await log.keptAt(log.next);
-      return { $typeName: 'ternmq.broker.v1.CommitOffsetResponse' };
+      return { $typeName: 'ternmq.broker.v1.CommitOffsetResponse', refused };
     },
 
     queryOffset: queryOffset(modules),

@@ -18,7 +18,7 @@ import { findMessages } from './find-messages.ts';
 import { getMessage } from './get-message.ts';
 import { groupHandlers } from './groups.ts';
 import type { ProduceStreams } from './produce.ts';
-import { progressHandlers } from './progress.ts';
+import { getOffset, progressHandlers } from './progress.ts';
 import { pull, pullStream } from './pull.ts';
 import { recallMessage } from './recall-message.ts';
 import { receive } from './receive.ts';
@@ -71,7 +71,7 @@ export const RAW_METHODS = {
 /** What the RPCs of consumers use. */
 export type ConsumerModules = Parameters<typeof receive>[0] &
   Parameters<typeof settle>[0] &
-  Parameters<typeof progressHandlers>[0] &
+  Parameters<typeof getOffset>[0] &
   SubscribeModules;
 
 /** The RPCs with which consumers are served. */
@@ -83,7 +83,7 @@ export function consumerHandlers(modules: ConsumerModules): ServiceHandlers {
     },
     receive: unary(receive(modules)),
     settle: unary(settle(modules)),
-    getOffset: unary(progressHandlers(modules).getOffset),
+    getOffset: unary(getOffset(modules)),
   };
   return { handlers, streams };
 }

@@ -1,8 +1,9 @@
 // The row of FLOORS, numbers and texts as in row-bytes.ts:
 //
-//   version    number   1
+//   version    number   2; 1 for a row without generation
 //   floor      number
 //   next       number   minus floor
+//   generation number
 //   passed     number   how many ranges; then of each
 //     from     number   minus the end of the range before, the first one minus floor
 //     to       number   minus from
@@ -20,7 +21,8 @@
 import type { Lease } from './lease-list.ts';
 import { corruptRow, RowReader, RowWriter } from './row-bytes.ts';
 
-const ROW_VERSION = 1;
+const ROW_VERSION = 2;
+const WITHOUT_GENERATION = 1;
 
 /** What the row says of a lease. */
 export type LeaseInRow = Omit<Lease, 'outstanding'>;
@@ -29,6 +31,8 @@ export type LeaseInRow = Omit<Lease, 'outstanding'>;
 export interface ProgressRow {
   readonly floor: number;
   readonly next: number;
+  /** As QueueProgress.generation. */
+  readonly generation: number;
   /** Passed ranges above the floor: from, to, from, to, … */
   readonly passed: readonly number[];
   /** Leases of first deliveries, by offset. */
@@ -37,11 +41,12 @@ export interface ProgressRow {
 
 /** Writes the row. */
 export function encodeProgressRow(progress: ProgressRow): Buffer {
-  const { floor, next, passed, leases } = progress;
+  const { floor, next, generation, passed, leases } = progress;
   const row = new RowWriter();
   row.number(ROW_VERSION);
   row.number(floor);
   row.number(next - floor);
+  row.number(generation);
   row.number(passed.length / 2);
   let last = floor;
   for (const bound of passed) {
@@ -75,9 +80,13 @@ export function encodeProgressRow(progress: ProgressRow): Buffer {
  */
 export function decodeProgressRow(bytes: Uint8Array): ProgressRow {
   const row = new RowReader(bytes);
-  if (row.number() !== ROW_VERSION) throw corruptRow('it has an unknown version');
+  const version = row.number();
+  if (version !== ROW_VERSION && version !== WITHOUT_GENERATION) {
+    throw corruptRow('it has an unknown version');
+  }
   const floor = row.number();
   const next = floor + row.number();
+  const generation = version === ROW_VERSION ? row.number() : 0;
   const passed: number[] = [];
   let last = floor;
   for (let count = row.number(); count > 0; count--) {
@@ -105,5 +114,5 @@ export function decodeProgressRow(bytes: Uint8Array): ProgressRow {
   }
   if (last > next) throw corruptRow('a lease lies behind the next offset');
   row.end();
-  return { floor, next, passed, leases };
+  return { floor, next, generation, passed, leases };
 }

@@ -427,6 +427,16 @@ describe('rows', () => {
     }
   });
 
+  test('a row says who has set the progress last, and one of an older broker says nobody', () => {
+    const progress = leased(2);
+    progress.generation = 2 ** 52 + 1;
+    expect(QueueProgress.decode(progress.encode()).generation).toBe(2 ** 52 + 1);
+    expect(QueueProgress.decode(Uint8Array.of(1, 3, 0, 0, 0, 0))).toMatchObject({
+      generation: 0,
+      floor: 3,
+    });
+  });
+
   test('a row that contradicts itself or another is refused', () => {
     const retried = leased(1);
     retried.retry(0, 1, 7, 10);
@@ -434,7 +444,7 @@ describe('rows', () => {
     expect(() => leased(3).decodeRetry(2, retry)).toThrow('offset 2 is not passed');
     expect(() => leased(3).decodeRetry(3, retry)).toThrow('offset 3 is not passed');
     // version, floor, next - floor, ranges, consumers, leases
-    expect(() => QueueProgress.decode(Uint8Array.of(2, 0, 0, 0, 0, 0))).toThrow('version');
+    expect(() => QueueProgress.decode(Uint8Array.of(3, 0, 0, 0, 0, 0))).toThrow('version');
     expect(() => QueueProgress.decode(Uint8Array.of(1, 0, 5, 0, 0, 0))).toThrow('outstanding');
     expect(() => QueueProgress.decode(Uint8Array.of(1, 0, 5, 1, 0, 2, 0, 0))).toThrow('touch');
     expect(() => QueueProgress.decode(Uint8Array.of(1, 0, 5, 1, 1, 9, 0, 0))).toThrow('behind');

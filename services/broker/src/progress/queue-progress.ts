@@ -30,7 +30,7 @@ import { forEachMarkedRun } from './marks.ts';
 import type { ProgressObserver } from './progress-observer.ts';
 import { decodeProgressRow, encodeProgressRow } from './progress-row.ts';
 import { RangeSet } from './range-set.ts';
-import { HELD_MS, type RetryEntry, RetryTable, STOPPED_MS } from './retry-table.ts';
+import { addEntry, HELD_MS, type RetryEntry, RetryTable, STOPPED_MS } from './retry-table.ts';
 import { corruptRow } from './row-bytes.ts';
 import { addRange, type UnsettledRange } from './unsettled-range.ts';
 
@@ -65,6 +65,8 @@ export class QueueProgress {
   #passed: RangeSet | undefined;
   #leases: LeaseList | undefined;
   #retries: RetryTable | undefined;
+  /** Names the last time that somebody else than a member that pulls has set the progress; 0 before the first. */
+  generation = 0;
   /** The row that `encode` makes has changed; who stores it clears this. */
   dirty = false;
   /** Told of changes while the group's messages are delivered in order. */
@@ -409,6 +411,7 @@ export class QueueProgress {
     return encodeProgressRow({
       floor: this.#floor,
       next: this.#next,
+      generation: this.generation,
       passed: this.#passed?.bounds ?? [],
       leases: this.#leases?.all ?? [],
     });
@@ -420,8 +423,9 @@ export class QueueProgress {
    * @throws TernError DATA_LOSS with reason CORRUPT_STATE
    */
   static decode(bytes: Uint8Array): QueueProgress {
-    const { floor, next, passed, leases } = decodeProgressRow(bytes);
+    const { floor, next, generation, passed, leases } = decodeProgressRow(bytes);
     const progress = new QueueProgress();
+    progress.generation = generation;
     progress.#floor = floor;
     progress.#next = next;
     for (let at = 0; at < passed.length; at += 2) {
@@ -592,8 +596,4 @@ export class QueueProgress {
 /** May an action still have an effect on a message in the retry table, under its last lease? */
 function isOpenTo(action: SettleAction, entry: RetryEntry): boolean {
   return entry.lease !== undefined || action === 'acknowledge' || action === 'remove';
-}
-
-function addEntry(ranges: UnsettledRange[], entry: RetryEntry): void {
-  addRange(ranges, entry.offset, entry.offset + 1, entry.leaseId, entry.attempt);
 }

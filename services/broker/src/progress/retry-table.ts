@@ -19,6 +19,7 @@
 // lease ends before `earliestDeadlineMs`.
 
 import { corruptRow, RowReader, RowWriter } from './row-bytes.ts';
+import { addRange, type UnsettledRange } from './unsettled-range.ts';
 
 /** A message that waits until its ordering key lets it: its due time. */
 export const HELD_MS: number = Number.MAX_SAFE_INTEGER - 1;
@@ -320,4 +321,9 @@ export class RetryTable {
     heap[at] = entry;
     entry.heapIndex = at;
   }
+}
+
+/** Adds an entry's message to a list. */
+export function addEntry(ranges: UnsettledRange[], entry: RetryEntry): void {
+  addRange(ranges, entry.offset, entry.offset + 1, entry.leaseId, entry.attempt);
 }

@@ -2,6 +2,7 @@
 
 import {
   type Leased,
+  type ProgressSet,
   type Settled,
   SettledOutcome,
   type StateRecord,
@@ -87,6 +88,17 @@ function applySettled(state: BrokerState, settled: Settled): void {
         for (let offset = first; offset < end; offset++) queue.remove(offset);
         break;
     }
+  }
+}
+
+/** A group's progress is set. */
+export function applyProgressSet(state: BrokerState, set: ProgressSet): void {
+  const progress = state.groups.findProgress(set.progressId);
+  if (progress === undefined) return;
+  for (const { queueId, offset } of set.offsets) {
+    const queue = state.changeQueue(progress, queueId);
+    queue.set(Number(offset));
+    if (set.generation > 0n) queue.generation = Number(set.generation);
   }
 }
 

@@ -10,7 +10,7 @@ import type { ProgressStarted, StateRecord } from '@ternmq/proto/gen/ternmq/log/
 import { OriginSchema } from '@ternmq/proto/gen/ternmq/message/v1/message_pb';
 import { assert } from '@ternmq/runtime';
 import type { QueueProgress } from '../progress/queue-progress.ts';
-import { applyDelivery, letGoOfOrder } from './apply-progress.ts';
+import { applyDelivery, applyProgressSet, letGoOfOrder } from './apply-progress.ts';
 import { applyTransaction } from './apply-transaction.ts';
 import { ChunkCache } from './chunk-cache.ts';
 import { EpochTable } from './epochs.ts';
@@ -360,14 +360,9 @@ export class BrokerState {
       case 'progressMerged':
         applyDelivery(this, change, position);
         return;
-      case 'progressSet': {
-        const progress = this.groups.findProgress(change.value.progressId);
-        if (progress === undefined) return;
-        for (const { queueId, offset } of change.value.offsets) {
-          this.changeQueue(progress, queueId).set(Number(offset));
-        }
+      case 'progressSet':
+        applyProgressSet(this, change.value);
         return;
-      }
       case 'queuesTrimmed': {
         const topic = this.topics.findById(change.value.topicId);
         for (const { queueId, offset } of change.value.begins) {

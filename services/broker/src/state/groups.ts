@@ -207,6 +207,14 @@ export function queueProgress(progress: TopicProgress, queueId: number): QueuePr
   return queue;
 }
 
+/**
+ * Names the last time that somebody else than a member that pulls set the progress in a queue: random, or the progress's
+ * own number before the first time. Neither is ever used again.
+ */
+export function generationOf(progress: TopicProgress, queueId: number): number {
+  return progress.queues[queueId]?.generation || progress.id;
+}
+
 /** Settings as a message tells them. */
 export function groupSettings(message: GroupSettingsMessage | undefined): GroupSettings {
   const { attemptsMax = 0, retryDelaysMs = [], leaseMs = 0, retryBackoff } = message ?? {};

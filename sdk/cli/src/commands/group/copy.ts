@@ -15,7 +15,7 @@ export function copyCommand(command: Command): void {
     command,
     {
       usage: 'copy <from> <to>',
-      summary: 'set a group without consumers to where another one is',
+      summary: 'set a group to where another one is; its consumers go on from there',
       examples: [
         'tern group copy billing billing-v2 --dry-run',
         'tern group copy billing billing-v2 --topic orders',
