@@ -134,7 +134,7 @@ describe('damage', () => {
   /** A closed broker's folder with some hundred messages. */
   async function filled(): Promise<{ driver: StateDriver; live: Record<string, unknown> }> {
     const rig = await open();
-    const driver = new StateDriver(rig, seededRandom(77), clock);
+    const driver = new StateDriver(rig, seededRandom(78), clock);
     for (let i = 0; i < 400; i++) driver.step();
     await rig.log.durableAt(rig.log.next);
     const live = await rig.dump();
