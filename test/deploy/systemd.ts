@@ -13,6 +13,7 @@ import {
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { ROOT, ternCommand } from '../support/child-broker.ts';
 import { Child } from '../support/child-process.ts';
 import { eventually } from '../support/eventually.ts';
@@ -39,7 +40,7 @@ export function readUnit(text: string): Map<string, string[]> {
 }
 
 interface Unit {
-  readonly child: Child;
+  child: Child;
   ready: boolean;
 }
 
@@ -125,8 +126,9 @@ export class Machine implements AsyncDisposable {
 
   /** Ends everything at once, as when the machine is lost. */
   async lose(): Promise<void> {
-    for (const { child } of this.#units.values()) await child.kill();
+    const units = [...this.#units.values()];
     this.#units.clear();
+    for (const { child } of units) await child.kill();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -221,24 +223,39 @@ export class Machine implements AsyncDisposable {
       throw new Error(`${name} runs ${executable}, which is not installed`);
     const unit: Unit = { child: new Child(command, args, { env }), ready: false };
     this.#units.set(name, unit);
+    this.#restartOnFailure(name, unit, values, () => new Child(command, args, { env }));
     if (!block || name === 'etcd') return;
-    await eventually(
-      `${name} is ready`,
-      () => {
-        if (unit.child.exit !== undefined) return false;
-        return unit.ready || undefined;
-      },
-      { withinMs: READY_MS_MAX, everyMs: 20 },
-    );
-    if (!unit.ready) throw new Error(`${name} ended\n${unit.child.stderr}`);
+    await eventually(`${name} is ready`, () => unit.ready || undefined, {
+      withinMs: READY_MS_MAX,
+      everyMs: 20,
+    });
+  }
+
+  /** As the unit says: `Restart=on-failure`, `RestartSec` in seconds, `RestartPreventExitStatus`. */
+  #restartOnFailure(
+    name: string,
+    unit: Unit,
+    values: ReadonlyMap<string, readonly string[]>,
+    start: () => Child,
+  ): void {
+    const [restart] = values.get('Restart') ?? [];
+    const [pause = '0s'] = values.get('RestartSec') ?? [];
+    const [never] = values.get('RestartPreventExitStatus') ?? [];
+    void unit.child.exited.then(async ({ code }) => {
+      if (restart !== 'on-failure' || code === 0 || code === Number(never)) return;
+      await sleep(1000 * Number.parseFloat(pause));
+      if (this.#units.get(name) !== unit) return;
+      unit.child = start();
+      this.#restartOnFailure(name, unit, values, start);
+    });
   }
 
   async #stop(name: string): Promise<void> {
     const unit = this.#units.get(name);
     if (unit === undefined) return;
+    this.#units.delete(name);
     unit.child.signal('SIGTERM');
     const exit = await eventually(`${name} ends`, () => unit.child.exit, { withinMs: STOP_MS_MAX });
-    this.#units.delete(name);
     if (exit.code !== 0 && name !== 'etcd')
       throw new Error(`${name} ended with ${exit.code ?? exit.signal}`);
   }
