@@ -15,6 +15,7 @@ import { roundsOr, seedFor } from '../support/seed.ts';
 import { skipWhen } from '../support/skip.ts';
 import { TempDir } from '../support/temp-dir.ts';
 import { GroupProcesses } from './group-processes.ts';
+import { RoleWatch } from './role-watch.ts';
 import { SendProbe } from './send-probe.ts';
 
 const TOPIC = 'failover';
@@ -24,17 +25,22 @@ const PRODUCERS = 2;
 const DRAIN_MS_MAX = 60_000;
 const RESUME_MS_MAX = 10_000;
 const RESUME_MS_P95 = 5000;
+/** How long a paused master sleeps: in the full run far longer than any lease. */
+const PAUSED_MS = process.env.CRASH_ROUNDS === undefined ? 30_000 : 5000;
 
 /** What is done to the member that leads, and how it is brought back. */
 interface Blow {
   readonly strike: (group: GroupProcesses, leader: number) => Promise<void>;
   readonly mend: (group: GroupProcesses, leader: number) => Promise<void>;
+  /** How long the member is left like that, in milliseconds. */
+  readonly lastsMs: number;
 }
 
 const BLOWS: Readonly<Record<string, Blow>> = {
   'is killed': {
     strike: (group, leader) => group.members[leader]?.kill() ?? Promise.resolve(),
     mend: async (group, leader) => void (await group.members[leader]?.restart()),
+    lastsMs: 0,
   },
   'is paused for longer than its lease, and wakes': {
     strike: async (group, leader) => {
@@ -43,12 +49,14 @@ const BLOWS: Readonly<Record<string, Blow>> = {
     mend: async (group, leader) => {
       process.kill(group.members[leader]?.pid ?? 0, 'SIGCONT');
     },
+    lastsMs: PAUSED_MS,
   },
 };
 
 test.for(Object.entries(BLOWS))(
   'nothing acknowledged is lost when the master of three %s under load, and sending goes on',
-  async ([name, { strike, mend }], context) => {
+  { timeout: 1_800_000 },
+  async ([name, { strike, mend, lastsMs }], context) => {
     skipWhen(context, Etcd.missing());
     await using folder = await TempDir.create('chaos');
     await using etcd = await Etcd.start(join(folder.path, 'etcd'));
@@ -84,12 +92,14 @@ test.for(Object.entries(BLOWS))(
     });
     await group.client.admin.createTopic('probe', { queues: 1 });
     await using probe = new SendProbe(nameserver, 'probe');
+    await using watch = new RoleWatch(group.addresses);
 
     const checker = new Checker({ producers: PRODUCERS, readers: 2 });
     const random = seededRandom(seedFor(`failover: ${name}`));
     const rounds = roundsOr(20);
     const resumeMs: number[] = [];
     const epochs: number[] = [];
+    const strikesMs: number[] = [];
     for (let round = 0; round < rounds; round++) {
       await sleep(200 + random.integer(800));
       producers.expectRunning();
@@ -97,6 +107,7 @@ test.for(Object.entries(BLOWS))(
       const leader = await group.leader();
       checker.ledger.note(`round ${round + 1} of ${rounds}: member ${leader}`);
       const struckMs = performance.now();
+      strikesMs.push(struckMs);
       await strike(group, leader);
       resumeMs.push(await probe.firstSince(struckMs, RESUME_MS_MAX));
       const next = await group.leader();
@@ -104,6 +115,7 @@ test.for(Object.entries(BLOWS))(
       const { epoch } = await group.client.admin.describeBroker('b1', { id: next });
       epochs.push(epoch);
       checker.ledger.note(`member ${next} leads after ${resumeMs.at(-1)} ms`);
+      await sleep(Math.max(0, struckMs + lastsMs - performance.now()));
       await mend(group, leader);
       await group.inSync([0, 1, 2]);
     }
@@ -128,6 +140,8 @@ test.for(Object.entries(BLOWS))(
     expect(report.counts.ack).toBeGreaterThan(rounds * 100);
     // Every change of the master has an epoch of its own.
     expect(new Set(epochs).size).toBe(rounds);
+    expect(watch.doubleMasters).toEqual([]);
+    expect(watch.restless(strikesMs)).toEqual([]);
     const sorted = resumeMs.toSorted((a, b) => a - b);
     expect(sorted[Math.ceil(0.95 * rounds) - 1]).toBeLessThan(RESUME_MS_P95);
     expect(probe.failures).toEqual([]);

@@ -13,6 +13,7 @@ import { roundsOr, seedFor } from '../support/seed.ts';
 import { skipWhen } from '../support/skip.ts';
 import { TempDir } from '../support/temp-dir.ts';
 import { GroupProcesses } from './group-processes.ts';
+import { RoleWatch } from './role-watch.ts';
 
 const TOPIC = 'flapping';
 const PRODUCERS = 2;
@@ -45,6 +46,7 @@ test('links between members, and to their clients, that break all the time lose 
   });
   const leader = await group.leader();
   const { epoch } = await admin.describeBroker('b1', { id: leader });
+  await using watch = new RoleWatch(group.addresses);
   const random = seededRandom(seedFor('flapping link'));
   let cuts = 0;
   const untilMs = performance.now() + roundsOr(20) * ROUND_MS;
@@ -58,6 +60,8 @@ test('links between members, and to their clients, that break all the time lose 
   await group.inSync([0, 1, 2]);
   const after = await admin.describeBroker('b1', { id: leader });
   expect({ leading: after.leading, epoch: after.epoch }).toEqual({ leading: true, epoch });
+  expect(watch.doubleMasters).toEqual([]);
+  expect(watch.restless([])).toEqual([]);
 
   const checker = new Checker({ producers: PRODUCERS, readers: 1 });
   checker.apply(readLedger(ledger));

@@ -1,5 +1,6 @@
 // A broker group as it runs in earnest: a name server, etcd, and members that are processes of their own.
 
+import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Client } from '@ternmq/sdk';
@@ -26,19 +27,20 @@ export interface GroupProcessesOptions {
   /** With fixed roles: as `--stand-in-after` takes it. */
   readonly standInAfter?: string;
   readonly flush?: 'sync' | 'async';
+  /** Where members keep their data, by their ids; folders in `folder` when absent. */
+  readonly data?: readonly string[];
   /** Members and clients reach each member over a link of this address that can be cut. */
   readonly linkHost?: string;
 }
 
-/** The records of each segment, by its name; what lies behind the last one has no meaning. */
-function logDigests(folder: string): Map<string, Buffer> {
+/** How many bytes of each segment are records, by its name; what lies behind the last one has no meaning. */
+function logRecords(folder: string): Map<string, number> {
   const log = join(folder, 'log');
   const files = readdirSync(log).filter((file) => /^\d+$/.test(file));
   return new Map(
     files.map((file) => {
       const bytes = readFileSync(join(log, file));
-      const length = runLength(viewOf(bytes), 0, bytes.length, Infinity, Number(file));
-      return [file, bytes.subarray(0, length)];
+      return [file, runLength(viewOf(bytes), 0, bytes.length, Infinity, Number(file))];
     }),
   );
 }
@@ -78,7 +80,7 @@ export class GroupProcesses implements AsyncDisposable {
     const links: Relay[] = [];
     const { linkHost } = options;
     for (let id = 0; id < options.members; id++) {
-      const data = join(options.folder, `member-${id}`);
+      const data = options.data?.[id] ?? join(options.folder, `member-${id}`);
       folders.push(data);
       const member = await ChildBroker.start({
         command: 'broker',
@@ -124,20 +126,32 @@ export class GroupProcesses implements AsyncDisposable {
     );
   }
 
-  /** The bytes of every member's log are the same, segment by segment, up to the shortest of them. */
-  async sameLogs(): Promise<void> {
-    const digests = this.folders.map((folder) => logDigests(folder));
-    const shared = [...(digests[0]?.keys() ?? [])].filter((name) =>
-      digests.every((one) => one.has(name)),
+  /** Addresses of the members themselves, by their ids, whatever becomes of their links. */
+  get addresses(): string[] {
+    return this.members.map(({ address }) => address);
+  }
+
+  /**
+   * Expects that the bytes of every member's log are the same, segment by segment, up to the shortest of them; returns the
+   * digests of those ranges.
+   */
+  async sameLogs(): Promise<string[]> {
+    const logs = this.folders.map((folder) => logRecords(folder));
+    const shared = [...(logs[0]?.keys() ?? [])].filter((name) =>
+      logs.every((one) => one.has(name)),
     );
     expect(shared.length).toBeGreaterThan(0);
-    for (const name of shared) {
-      const [first, ...others] = digests.map((one) => one.get(name) as Buffer);
-      const end = Math.min(...[first, ...others].map((bytes) => bytes?.length ?? 0));
-      for (const other of others) {
-        expect(other.subarray(0, end).equals(first?.subarray(0, end) as Buffer)).toBe(true);
-      }
-    }
+    return shared.map((name) => {
+      const lengths = logs.map((one) => one.get(name) as number);
+      const end = Math.min(...lengths);
+      const [first = '', ...others] = this.folders.map((folder) =>
+        createHash('sha256')
+          .update(readFileSync(join(folder, 'log', name)).subarray(0, end))
+          .digest('hex'),
+      );
+      expect(others, `segment ${name} up to ${end}`).toEqual(others.map(() => first));
+      return first;
+    });
   }
 
   /** Waits until these members are in sync. */
