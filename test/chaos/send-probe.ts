@@ -13,6 +13,9 @@ export class SendProbe implements AsyncDisposable {
   /** When each message that was acknowledged was sent, in `performance.now()`. */
   #newestSentMs = 0;
   #newestAcknowledgedMs = 0;
+  /** When messages were last acknowledged, or the gap was last asked for. */
+  #gapSinceMs = performance.now();
+  #longestGapMs = 0;
   /** What a send failed with, although it had time. */
   readonly failures: string[] = [];
 
@@ -29,10 +32,25 @@ export class SendProbe implements AsyncDisposable {
         await producer.send(topic, { body: `probe ${i}` }, { deadlineMs: DEADLINE_MS });
         this.#newestSentMs = sentMs;
         this.#newestAcknowledgedMs = performance.now();
+        this.#endGap();
       } catch (error) {
         if (!this.#closed) this.failures.push(String(error));
       }
     }
+  }
+
+  #endGap(): void {
+    const nowMs = performance.now();
+    this.#longestGapMs = Math.max(this.#longestGapMs, nowMs - this.#gapSinceMs);
+    this.#gapSinceMs = nowMs;
+  }
+
+  /** The longest time without an acknowledged message since this was last asked, in milliseconds. */
+  longestGap(): number {
+    this.#endGap();
+    const longestMs = this.#longestGapMs;
+    this.#longestGapMs = 0;
+    return longestMs;
   }
 
   /** Waits for the first message that is acknowledged after a moment, and was on its way or sent later; milliseconds from the moment to that. */

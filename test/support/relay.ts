@@ -6,10 +6,14 @@ import { connect, createServer, type Server, type Socket } from 'node:net';
 export class Relay implements AsyncDisposable {
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
+  /** What the server says, and to whom it goes. */
+  readonly #answers = new Map<Socket, Socket>();
 
   private constructor(to: { readonly host: string; readonly port: number }) {
     this.#server = createServer((near) => {
       const far = connect(to);
+      this.#answers.set(far, near);
+      far.once('close', () => this.#answers.delete(far));
       for (const [one, other] of [
         [near, far],
         [far, near],
@@ -34,6 +38,14 @@ export class Relay implements AsyncDisposable {
       relay.#server.listen(to.port, host, resolve);
     });
     return relay;
+  }
+
+  /** From here on nothing arrives that the server says on connections that are open; what it is told does. Until `cut`. */
+  hold(): void {
+    for (const [far, near] of this.#answers) {
+      far.unpipe(near);
+      far.pause();
+    }
   }
 
   /** Breaks all connections, in the middle of whatever they carry. */
