@@ -1,5 +1,7 @@
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { CANARIES } from '../simulation/canaries.ts';
 import { ROOT } from '../support/child-broker.ts';
 import { Child, expectSuccess } from '../support/child-process.ts';
 
@@ -27,4 +29,8 @@ test('a seed is one run, whatever ran before it in the same process', async () =
   expect(traces(first)).toHaveLength(1);
   expect(traces(again)).toEqual(traces(first));
   expect(traces(more)?.[1]).toBe(traces(first)?.[0]);
+});
+
+test.each(Object.entries(CANARIES))('the known bug %s can be planted', (_, { file, find }) => {
+  expect(readFileSync(join(ROOT, file), 'utf8').split(find)).toHaveLength(2);
 });

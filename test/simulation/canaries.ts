@@ -64,8 +64,8 @@ export const CANARIES: Readonly<Record<string, Canary>> = {
   'damage-keeps-its-place': {
     what: 'a member cuts off what is damaged and stays in the in-sync set',
     file: 'services/broker/src/roles.ts',
-    find: 'if (damaged || common === undefined) await coordinator.leaveInSync();',
-    replace: 'void coordinator;',
+    find: 'if (damaged || common === undefined) await this.#modules.coordinator.leaveInSync();',
+    replace: '',
   },
   'epoch-used-again': {
     what: 'a leadership takes the number of the one before',
