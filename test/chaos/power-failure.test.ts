@@ -2,8 +2,10 @@
 
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { BrokerService } from '@ternmq/proto/gen/ternmq/broker/v1/broker_pb';
 import { seededRandom } from '@ternmq/runtime';
 import { expect, test } from 'vitest';
+import { BrokerClient } from '../support/broker-client.ts';
 import { Etcd } from '../support/etcd.ts';
 import { eventually } from '../support/eventually.ts';
 import { MountedDisk, whyNoLoopDisk } from '../support/mounted-disk.ts';
@@ -20,6 +22,7 @@ const DISK_MIB = 4096;
 const RESUME_MS_MAX = 10_000;
 /** How long the master writes what nobody else takes. */
 const TAIL_MS = 100;
+const TAIL_MS_MAX = 2500;
 /** How long after the slave has lost its power the master is killed, at most. */
 const BETWEEN_MS_MAX = 1500;
 
@@ -47,7 +50,20 @@ const FAILURES: readonly Failure[] = [
     strike: async ({ group, master, powerFailure }) => {
       const link = group.links[master];
       link?.hold();
-      await sleep(TAIL_MS);
+      using client = new BrokerClient(group.addresses[master] ?? '');
+      const messages = [{ body: Buffer.from('nobody is told that this is stored') }];
+      await eventually(
+        'the master has on its disk what nobody else has',
+        async () => {
+          const { send, describeBroker } = BrokerService.method;
+          await client.call(send, { topic: 'probe', messages, oneWay: true });
+          // What was on its way to others when the link was held has been confirmed by then.
+          await sleep(TAIL_MS);
+          const state = await client.call(describeBroker, {});
+          return state.durablePosition > state.visiblePosition || undefined;
+        },
+        { withinMs: TAIL_MS_MAX },
+      );
       await powerFailure(master);
       link?.cut();
     },

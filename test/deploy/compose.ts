@@ -83,10 +83,12 @@ export class ComposeProcesses implements AsyncDisposable {
     return child.stdout;
   }
 
-  /** As `docker compose stop`: what depends on others goes first; exit codes by name. */
+  /** As `docker compose stop` of what the image runs: what depends on others goes first; exit codes by name. */
   async stop(): Promise<Map<string, number | null>> {
     const codes = new Map<string, number | null>();
-    const names = [...this.#children.keys()];
+    const names = [...this.#children.keys()].filter(
+      (name) => this.#service(name).image === 'ternmq',
+    );
     const depends = (name: string) => this.#service(name).depends_on !== undefined;
     for (const wave of [names.filter(depends), names.filter((name) => !depends(name))]) {
       await Promise.all(
