@@ -49,7 +49,6 @@ class Flight implements LinkFrame {
   readonly frameId: number;
   readonly untilMs: number;
   left = false;
-  answered = false;
   abandoned = false;
   readonly #queue: FrameQueue;
   readonly #producerId: number;

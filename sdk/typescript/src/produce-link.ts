@@ -2,10 +2,10 @@
 //
 //   idle -> connecting -> open -> lost -> connecting … as long as frames wait -> idle
 //
-// Frames wait in the order in which they were written until the broker has told their outcome; those of one topic come in
-// the same order, and those of topics that are answered earlier may come before. Nothing is written before the connection stands, so that a frame that finds the broker away is
-// known to have stayed here. When the stream breaks, all that have no outcome are sent again on the next one,
-// unchanged: their sequences make that harmless.
+// Frames wait in the order in which they were written until the broker has told their outcome. Outcomes of one topic come in
+// that order; those of topics that are answered earlier may come before. Nothing is written before the connection stands,
+// so that a frame that finds the broker away is known to have stayed here. When the stream breaks, all that have no outcome are
+// sent again on the next one, unchanged: their sequences make that harmless.
 
 import { BackOff, type Clock, type Timer } from './clock.ts';
 import { brokerUnreachable, MqError } from './errors.ts';
@@ -26,8 +26,6 @@ export interface LinkFrame {
   readonly frameId: number;
   /** It was written to a connection at least once: it may be stored. */
   left: boolean;
-  /** The broker has told its outcome. */
-  answered: boolean;
   /** Nobody waits for it any more: it is not sent again. */
   abandoned: boolean;
   /** The broker has answered. */
@@ -43,10 +41,7 @@ export class ProduceLink {
   readonly #events: Events;
   readonly #down: () => void;
   readonly #backOff = new BackOff(20, 2000);
-  /**
-   * Frames from `#head` on, oldest first, which has no outcome; others have it already. Those from `#unsent` on are not on this
-   * stream.
-   */
+  /** Frames without an outcome from `#head` on, oldest first; those from `#unsent` on are not on this stream. */
   readonly #frames: LinkFrame[] = [];
   #head = 0;
   #unsent = 0;
@@ -118,7 +113,7 @@ export class ProduceLink {
   /** Forgets the frames that nobody waits for and that are not on their way. */
   forgetAbandoned(): void {
     const from = this.#open ? this.#unsent : this.#head;
-    const kept = this.#frames.slice(from).filter((frame) => !isOver(frame));
+    const kept = this.#frames.slice(from).filter(({ abandoned }) => !abandoned);
     this.#frames.length = from;
     for (const frame of kept) this.#frames.push(frame);
     this.#unsent = Math.min(this.#unsent, this.#frames.length);
@@ -174,7 +169,7 @@ export class ProduceLink {
     if (stream === undefined || !this.#open) return;
     while (!this.#clogged && this.#unsent < this.#frames.length) {
       const frame = this.#frames[this.#unsent++] as LinkFrame;
-      if (isOver(frame)) {
+      if (frame.abandoned) {
         this.#frames.splice(--this.#unsent, 1);
         continue;
       }
@@ -193,13 +188,11 @@ export class ProduceLink {
     }
     let fault: MqError | undefined;
     for (const outcome of outcomes) {
-      const frame = this.#find(outcome.frameId);
+      const frame = this.#takeSent(outcome.frameId);
       if (frame === undefined) {
         fault = new MqError('MALFORMED_RESPONSE', 'the broker answered a frame that was not sent');
         break;
       }
-      frame.answered = true;
-      while (this.#head < this.#unsent && this.#frames[this.#head]?.answered === true) this.#head++;
       frame.settled(outcome);
     }
     if (this.#head === this.#frames.length || this.#head > 1024) {
@@ -210,11 +203,17 @@ export class ProduceLink {
     return fault;
   }
 
-  /** The frame of a number that is on the stream and has no outcome. */
-  #find(frameId: number): LinkFrame | undefined {
+  /** Takes out the frame of a number that is on the stream: nearly always the oldest one. */
+  #takeSent(frameId: number): LinkFrame | undefined {
     for (let i = this.#head; i < this.#unsent; i++) {
       const frame = this.#frames[i];
-      if (frame?.frameId === frameId && !frame.answered) return frame;
+      if (frame?.frameId !== frameId) continue;
+      if (i === this.#head) this.#head++;
+      else {
+        this.#frames.splice(i, 1);
+        this.#unsent--;
+      }
+      return frame;
     }
     return undefined;
   }
@@ -259,15 +258,8 @@ export class ProduceLink {
     this.#reconnect?.cancel();
     if (this.waiting === 0) this.#stream?.end();
     else this.#stream?.cancel();
-    for (const frame of this.#frames.splice(0).slice(this.#head)) {
-      if (!frame.answered) frame.dropped();
-    }
+    for (const frame of this.#frames.splice(0).slice(this.#head)) frame.dropped();
     this.#head = 0;
     this.#unsent = 0;
   }
-}
-
-/** Is there nothing more to send of it? */
-function isOver({ answered, abandoned }: LinkFrame): boolean {
-  return answered || abandoned;
 }

@@ -159,7 +159,6 @@ export class QueueSender {
       encoded,
       frameId,
       left: false,
-      answered: false,
       abandoned: false,
       items,
       sequence: this.#sequence,
