@@ -1,13 +1,12 @@
 // Who is in a broker group, as the name servers know it.
 
-import { Client, credentials } from '@grpc/grpc-js';
 import {
   type Broker,
   BrokerRole,
   BrokerState,
   NameServerService,
 } from '@ternmq/proto/gen/ternmq/nameserver/v1/nameserver_pb';
-import { type Clock, callUnary } from '@ternmq/runtime';
+import { type Clock, callOnce } from '@ternmq/runtime';
 import type { KnownMember } from './stand-in-choice.ts';
 
 const DEADLINE_MS = 2000;
@@ -50,24 +49,16 @@ async function membersAt(
   brokerName: string,
   clock: Clock,
 ): Promise<{ members: KnownMember[]; warmingUp: boolean }> {
-  const client = new Client(address, credentials.createInsecure(), {
-    'grpc.use_local_subchannel_pool': 1,
-    'grpc.enable_http_proxy': 0,
-  });
-  try {
-    const { brokers, warmingUp } = await callUnary(
-      client,
-      NameServerService.method.describeCluster,
-      {},
-      { deadline: clock.nowMs() + DEADLINE_MS },
-    );
-    const members = brokers.flatMap(({ broker }) =>
-      broker?.name === brokerName ? [memberOf(broker)] : [],
-    );
-    return { members, warmingUp };
-  } finally {
-    client.close();
-  }
+  const { brokers, warmingUp } = await callOnce(
+    address,
+    NameServerService.method.describeCluster,
+    {},
+    { deadline: clock.nowMs() + DEADLINE_MS },
+  );
+  const members = brokers.flatMap(({ broker }) =>
+    broker?.name === brokerName ? [memberOf(broker)] : [],
+  );
+  return { members, warmingUp };
 }
 
 function memberOf({ id, address, role, epoch, state }: Broker): KnownMember {

@@ -11,7 +11,7 @@ import {
   type ReplicateResponse_Follow,
   ReplicationService,
 } from '@ternmq/proto/gen/ternmq/broker/v1/replication_pb';
-import { type Clock, callUnary, openBidiStream, type Timer } from '@ternmq/runtime';
+import { type Clock, callOnce, openBidiStream, type Timer } from '@ternmq/runtime';
 import type { Run } from '../log/run-reader.ts';
 import type { LogShape } from './common-position.ts';
 
@@ -30,16 +30,8 @@ export async function mergeProgress(
   request: MessageInitShape<typeof MergeProgressRequestSchema>,
   clock: Clock,
 ): Promise<void> {
-  const client = new Client(address, credentials.createInsecure(), {
-    'grpc.use_local_subchannel_pool': 1,
-    'grpc.enable_http_proxy': 0,
-  });
-  try {
-    const deadline = clock.nowMs() + CALL_MS;
-    await callUnary(client, ReplicationService.method.mergeProgress, request, { deadline });
-  } finally {
-    client.close();
-  }
+  const deadline = clock.nowMs() + CALL_MS;
+  await callOnce(address, ReplicationService.method.mergeProgress, request, { deadline });
 }
 
 /** Who a slave is. */

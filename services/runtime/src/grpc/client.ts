@@ -12,9 +12,10 @@ import type {
 import { create } from '@bufbuild/protobuf';
 import {
   type CallOptions,
-  type Client,
+  Client,
   type ClientDuplexStream,
   type ClientReadableStream,
+  credentials,
   Metadata,
 } from '@grpc/grpc-js';
 import { methodDefinition } from '@ternmq/proto';
@@ -41,6 +42,25 @@ export function callUnary<Request extends DescMessage, Response extends DescMess
       },
     );
   });
+}
+
+/** Makes a unary call on a connection of its own. Rejects with grpc-js's ServiceError. */
+export async function callOnce<Request extends DescMessage, Response extends DescMessage>(
+  address: string,
+  method: DescMethodUnary<Request, Response>,
+  request: MessageInitShape<Request>,
+  options: CallOptions,
+): Promise<MessageShape<Response>> {
+  const client = new Client(address, credentials.createInsecure(), {
+    // A new client has to try at once, not when the back-off of an earlier one is over.
+    'grpc.use_local_subchannel_pool': 1,
+    'grpc.enable_http_proxy': 0,
+  });
+  try {
+    return await callUnary(client, method, request, options);
+  } finally {
+    client.close();
+  }
 }
 
 /** Opens a stream from the server. */
