@@ -136,9 +136,9 @@ export class EtcdCoordinator implements Coordinator {
       const other = before !== undefined && before !== folder;
       const lost = other && state?.inSync.includes(id) ? state : undefined;
       if (lost !== undefined) {
-        const inSync = lost.inSync.filter((one) => one !== id);
-        compare.push(this.#modIs('state', lost.kv.modRevision));
-        steps.push(this.#put('state', { epoch: lost.epoch, inSync } satisfies StateKey));
+        const leave = this.#without(id, lost);
+        compare.push(leave.condition);
+        steps.push(leave.step);
       }
       if (!(await this.#transact(compare, steps))) continue;
       if (lost !== undefined) {
@@ -292,15 +292,26 @@ export class EtcdCoordinator implements Coordinator {
     await this.#read();
   }
 
+  /** Takes a member out of the in-sync set that was read. */
+  #without(
+    id: number,
+    { epoch, inSync: before, kv }: NonNullable<Keys['state']>,
+  ): { condition: Condition; step: Step } {
+    const inSync = before.filter((one) => one !== id);
+    return {
+      condition: this.#modIs('state', kv.modRevision),
+      step: this.#put('state', { epoch, inSync } satisfies StateKey),
+    };
+  }
+
   /** As Coordinator. Throws UNAVAILABLE (COORDINATOR_UNREACHABLE, COORDINATOR_BUSY). */
   async leaveInSync(): Promise<void> {
     const { id } = this.#member;
     for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
       const { state } = await this.#read();
       if (state === undefined || !state.inSync.includes(id)) return;
-      const inSync = state.inSync.filter((one) => one !== id);
-      const step = this.#put('state', { epoch: state.epoch, inSync } satisfies StateKey);
-      if (await this.#transact([this.#modIs('state', state.kv.modRevision)], [step])) {
+      const { condition, step } = this.#without(id, state);
+      if (await this.#transact([condition], [step])) {
         await this.#read();
         return;
       }

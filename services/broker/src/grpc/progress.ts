@@ -100,14 +100,11 @@ export function getOffset(
 
 /** The RPCs. */
 export function progressHandlers(modules: SetModules & ReadModules): {
-  getOffset(request: GetOffsetRequest): Promise<GetOffsetResponse>;
   commitOffset(request: CommitOffsetRequest): Promise<CommitOffsetResponse>;
   queryOffset(request: QueryOffsetRequest): Promise<QueryOffsetResponse>;
 } {
   const { topics, groups, delivery, state, log } = modules;
   return {
-    getOffset: getOffset(modules),
-
     async commitOffset(request) {
       const topic = topics.get(request.topic);
       const wanted = request.offsets.map(({ queueId, offset, generation = 0n }) => {

@@ -60,9 +60,7 @@ export function setLogAside(
   for (const name of disk.list(divergent)) {
     if (name.startsWith(WHOLE)) disk.remove(join(divergent, name));
   }
-  disk.remove(join(folder, 'state'));
-  disk.remove(join(folder, 'watermark'));
-  forgetDamage(folder, disk);
+  removeWhatFollows(folder, disk);
   const aside = join(divergent, `${WHOLE}${start}-${end}-epoch-${epoch}`);
   disk.rename(join(folder, 'log'), aside);
   return aside;
@@ -70,10 +68,15 @@ export function setLogAside(
 
 /** Removes everything that a log and its state have, but for what was kept aside. */
 export function removeLog(folder: string, disk: Disk): void {
+  removeWhatFollows(folder, disk);
+  disk.remove(join(folder, 'log'));
+}
+
+/** Removes what is known of a log that goes. */
+function removeWhatFollows(folder: string, disk: Disk): void {
   disk.remove(join(folder, 'state'));
   disk.remove(join(folder, 'watermark'));
   forgetDamage(folder, disk);
-  disk.remove(join(folder, 'log'));
 }
 
 function copyAside(segments: Segments, from: number, end: number, path: string, disk: Disk): void {

@@ -97,7 +97,7 @@ export class Replicas {
       coordinator: Pick<Coordinator, 'setInSync' | 'leadsUntilMs'>;
       clock: Clock;
       logger: Logger;
-      /** In a group that does not wait for the in-sync set: it may have more. */
+      /** In a group that does not wait for the in-sync set: that may have more, though the log has not. */
       advanced: () => void;
     },
   ) {
@@ -258,7 +258,7 @@ export class Replicas {
         feed.acknowledged(durable);
         if (copying) return;
         this.#set.acknowledged(id, durable, this.#own, this.#clock.monotonicMs());
-        this.advanced();
+        this.#moreCounts();
       },
       detached: () => {
         if (this.#feeds.get(id) !== feed) return;
@@ -295,11 +295,10 @@ export class Replicas {
     for (const feed of this.#feeds.values()) feed.pump();
   }
 
-  /** More of the log is durable, here or at a slave: more may be confirmed. */
+  /** More of the log is durable here: more may be confirmed. */
   advanced(): void {
     if (!this.#options.waits) {
       this.#tellSoon();
-      this.#advanced();
       return;
     }
     if (this.#unlimited) return;
@@ -309,6 +308,12 @@ export class Replicas {
     if (confirmed <= this.#log.confirmed && !unlimited) return;
     this.#log.confirm(confirmed);
     this.#tellSoon();
+  }
+
+  /** Slaves have more, or others count: more may be confirmed, and what waits for them alone may be answered. */
+  #moreCounts(): void {
+    this.advanced();
+    if (!this.#options.waits) this.#advanced();
   }
 
   #tellSoon(): void {
@@ -322,7 +327,7 @@ export class Replicas {
   /** The coordinator says what the set is. */
   decided(inSync: readonly number[]): void {
     this.#set.decided(inSync, this.#clock.monotonicMs());
-    this.advanced();
+    this.#moreCounts();
   }
 
   #tick(): void {
@@ -339,11 +344,11 @@ export class Replicas {
         this.#change = { from: this.#set.members, to };
         this.#set.asked(to);
         // From now on nothing is acknowledged without the new ones.
-        this.advanced();
+        this.#moreCounts();
       }
     }
     if (this.#change !== undefined && !this.#asking) void this.#ask(this.#change);
-    this.advanced();
+    this.#moreCounts();
   }
 
   /** Asks for a change until it is decided: an answer that is lost may have been yes. */
@@ -368,7 +373,7 @@ export class Replicas {
   #answered(): void {
     this.#change = undefined;
     this.#set.answered();
-    this.advanced();
+    this.#moreCounts();
   }
 
   /** Ends all streams: this broker leads no more. */

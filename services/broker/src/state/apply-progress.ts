@@ -12,14 +12,14 @@ import type { BrokerState } from './broker-state.ts';
 import type { Group } from './groups.ts';
 import { applyMerged } from './settled-elsewhere.ts';
 
-/** A change of what is delivered and settled. */
-export type DeliveryChange = Extract<
+/** A change of what is delivered and settled, or of how far a group is. */
+export type ProgressChange = Extract<
   StateRecord['change'],
-  { case: 'leased' | 'settled' | 'progressMerged' }
+  { case: 'leased' | 'settled' | 'progressMerged' | 'progressSet' }
 >;
 
 /** Applies a change that stands at a position of the log. */
-export function applyDelivery(state: BrokerState, change: DeliveryChange, position: number): void {
+export function applyProgress(state: BrokerState, change: ProgressChange, position: number): void {
   switch (change.case) {
     case 'leased':
       applyLeased(state, change.value, position);
@@ -29,6 +29,9 @@ export function applyDelivery(state: BrokerState, change: DeliveryChange, positi
       return;
     case 'progressMerged':
       applyMerged(state, change.value, position);
+      return;
+    case 'progressSet':
+      applyProgressSet(state, change.value);
       return;
     default:
       change satisfies never;
@@ -92,7 +95,7 @@ function applySettled(state: BrokerState, settled: Settled): void {
 }
 
 /** A group's progress is set. */
-export function applyProgressSet(state: BrokerState, set: ProgressSet): void {
+function applyProgressSet(state: BrokerState, set: ProgressSet): void {
   const progress = state.groups.findProgress(set.progressId);
   if (progress === undefined) return;
   for (const { queueId, offset } of set.offsets) {

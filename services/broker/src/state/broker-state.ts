@@ -10,7 +10,7 @@ import type { ProgressStarted, StateRecord } from '@ternmq/proto/gen/ternmq/log/
 import { OriginSchema } from '@ternmq/proto/gen/ternmq/message/v1/message_pb';
 import { assert } from '@ternmq/runtime';
 import type { QueueProgress } from '../progress/queue-progress.ts';
-import { applyDelivery, applyProgressSet, letGoOfOrder } from './apply-progress.ts';
+import { applyProgress, letGoOfOrder } from './apply-progress.ts';
 import { applyTransaction } from './apply-transaction.ts';
 import { ChunkCache } from './chunk-cache.ts';
 import { EpochTable } from './epochs.ts';
@@ -358,10 +358,8 @@ export class BrokerState {
       case 'leased':
       case 'settled':
       case 'progressMerged':
-        applyDelivery(this, change, position);
-        return;
       case 'progressSet':
-        applyProgressSet(this, change.value);
+        applyProgress(this, change, position);
         return;
       case 'queuesTrimmed': {
         const topic = this.topics.findById(change.value.topicId);
