@@ -137,10 +137,8 @@ export async function leaderOf(
     // A member that is about to lead refuses everything for a moment.
     const details = await client.admin
       .describeBroker(name, { ...options, id })
-      .catch((error: unknown) => error);
-    if (details instanceof Error === false && (details as BrokerDescription).leading) {
-      return details as BrokerDescription;
-    }
+      .catch((error: Error) => error);
+    if (!(details instanceof Error) && details.leading) return details;
     if (systemClock.monotonicMs() >= untilMs) {
       throw new MqError(
         'DEADLINE_EXCEEDED',

@@ -55,9 +55,12 @@ const ACKNOWLEDGEMENTS = {
  */
 export type AcknowledgementName = keyof typeof ACKNOWLEDGEMENTS;
 
-function acknowledgementName(acknowledgement: Acknowledgement): AcknowledgementName {
-  const found = Object.entries(ACKNOWLEDGEMENTS).find(([, value]) => value === acknowledgement);
-  return (found?.[0] as AcknowledgementName | undefined) ?? 'group';
+/** The name of a value; undefined when it has none here. */
+function nameOf<Name extends string>(
+  names: Readonly<Record<Name, number>>,
+  value: number | undefined,
+): Name | undefined {
+  return (Object.keys(names) as Name[]).find((name) => names[name] === value);
 }
 
 const KINDS = {
@@ -75,11 +78,6 @@ const KINDS = {
  * for all.
  */
 export type TopicKindName = keyof typeof KINDS;
-
-function kindName(kind: TopicKind): TopicKindName {
-  const found = Object.entries(KINDS).find(([, value]) => value === kind);
-  return (found?.[0] as TopicKindName | undefined) ?? 'any';
-}
 
 /** A topic on one broker group. */
 export interface TopicDescription {
@@ -294,14 +292,13 @@ export function transactionState(name: TransactionStateName | undefined): Transa
 /** Describes a transaction. */
 export function transactionOf(broker: string, transaction: Transaction): TransactionDescription {
   const { transactionId, topic, producerGroup, messages, checks, cause } = transaction;
-  const state = Object.entries(STATES).find(([, value]) => value === transaction.state)?.[0];
   return {
     transactionId,
     broker,
     topic,
     producerGroup,
     messages,
-    state: (state as TransactionStateName | undefined) ?? 'open',
+    state: nameOf(STATES, transaction.state) ?? 'open',
     begunMs: Number(transaction.begunMs),
     checks,
     nextCheckMs: Number(transaction.nextCheckMs),
@@ -320,12 +317,10 @@ export function topicOf(broker: string, topic: Topic): TopicDescription {
       queues: topic.settings?.queues ?? 0,
       retentionMs: Number(topic.settings?.retentionMs ?? 0n),
       retentionBytes: Number(topic.settings?.retentionBytes ?? 0n),
-      kind: kindName(topic.settings?.kind ?? TopicKind.UNSPECIFIED),
+      kind: nameOf(KINDS, topic.settings?.kind) ?? 'any',
       deduplicationWindowMs: Number(topic.settings?.deduplicationWindowMs ?? 0n),
       compacted: topic.settings?.compacted ?? false,
-      acknowledgement: acknowledgementName(
-        topic.settings?.acknowledgement ?? Acknowledgement.UNSPECIFIED,
-      ),
+      acknowledgement: nameOf(ACKNOWLEDGEMENTS, topic.settings?.acknowledgement) ?? 'group',
     },
     createdMs: Number(topic.createdMs),
   };
