@@ -2,7 +2,8 @@
 // names that were made and not synced go from the newest on. A process that dies loses nothing that it had written.
 
 import type { Disk, DiskFile, DiskLock, DiskSpace } from '@ternmq/runtime';
-import type { Batch, Row, StateStore, StoreView } from '../../services/broker/src/state/store.ts';
+import { openMemoryStore } from '../../services/broker/src/state/memory-store.ts';
+import type { Batch, StateStore } from '../../services/broker/src/state/store.ts';
 import { type Process, theWorld } from './world.ts';
 
 const SECTOR_BYTES = 512;
@@ -78,7 +79,7 @@ export interface DiskMood {
 export class SimDisk {
   readonly mood: DiskMood = { syncMs: [0.2, 2], failing: false };
   #files = new Map<string, FileBytes>();
-  #stores = new Map<string, Map<string, Buffer>>();
+  #stores = new Map<string, StateStore>();
   /** Undoes names that were made, changed and removed and are not synced, oldest first. */
   #names: (() => void)[] = [];
   readonly #locks = new Map<string, Process>();
@@ -258,91 +259,29 @@ export class SimDisk {
     };
   }
 
-  /** Opens a state store: what is committed survives everything but `loseState` and `wipe`. */
+  /**
+   * Opens a state store, the one of tests but for the time that it takes: what is committed survives everything but `loseState`
+   * and `wipe`.
+   */
   openStore(folder: string, process: Process): StateStore {
-    let rows = this.#stores.get(folder);
-    if (rows === undefined) {
-      rows = new Map();
-      this.#stores.set(folder, rows);
+    let store = this.#stores.get(folder);
+    if (store === undefined) {
+      store = openMemoryStore();
+      this.#stores.set(folder, store);
     }
-    return new SimStore(rows, process);
-  }
-}
-
-/** An ordered store over a map. */
-class SimStore implements StateStore {
-  readonly #rows: Map<string, Buffer>;
-  readonly #process: Process;
-  #sorted: string[] | undefined;
-
-  constructor(rows: Map<string, Buffer>, process: Process) {
-    this.#rows = rows;
-    this.#process = process;
-  }
-
-  get(key: Buffer): Buffer | undefined {
-    return this.#rows.get(key.toString('latin1'));
-  }
-
-  range(start: Buffer, end: Buffer): Row[] {
-    return rowsIn(this.#rows, this.#keys(), start, end);
-  }
-
-  keys(start: Buffer, end: Buffer, limit: number): Buffer[] {
-    return this.range(start, end)
-      .slice(0, limit)
-      .map(({ key }) => key);
-  }
-
-  #keys(): string[] {
-    this.#sorted ??= [...this.#rows.keys()].sort();
-    return this.#sorted;
-  }
-
-  commit(batch: Batch): Promise<void> {
-    const world = theWorld();
-    return new Promise((resolve) => {
-      world.after(0.2 + world.random.next(), this.#process, () => {
-        this.commitSync(batch);
-        resolve();
+    const kept = store;
+    const commitSync = (batch: Batch): void => {
+      if (process.alive) kept.commitSync(batch);
+    };
+    const commit = (batch: Batch): Promise<void> => {
+      const world = theWorld();
+      return new Promise((resolve) => {
+        world.after(0.2 + world.random.next(), process, () => {
+          commitSync(batch);
+          resolve();
+        });
       });
-    });
+    };
+    return { ...kept, commit, commitSync };
   }
-
-  commitSync({ puts, removes }: Batch): void {
-    if (!this.#process.alive) return;
-    this.#sorted = undefined;
-    for (const key of removes) this.#rows.delete(key.toString('latin1'));
-    for (const { key, value } of puts) this.#rows.set(key.toString('latin1'), Buffer.from(value));
-  }
-
-  view(): StoreView {
-    const rows = new Map(this.#rows);
-    const keys = this.#keys();
-    return { range: (start, end) => rowsIn(rows, keys, start, end), close() {} };
-  }
-
-  async close(): Promise<void> {}
-}
-
-function rowsIn(
-  rows: ReadonlyMap<string, Buffer>,
-  keys: readonly string[],
-  start: Buffer,
-  end: Buffer,
-): Row[] {
-  const [low, high] = [start.toString('latin1'), end.toString('latin1')];
-  let from = 0;
-  let to = keys.length;
-  while (from < to) {
-    const middle = (from + to) >> 1;
-    if ((keys[middle] as string) < low) from = middle + 1;
-    else to = middle;
-  }
-  const found: Row[] = [];
-  for (let i = from; i < keys.length && (keys[i] as string) < high; i++) {
-    const key = keys[i] as string;
-    found.push({ key: Buffer.from(key, 'latin1'), value: rows.get(key) as Buffer });
-  }
-  return found;
 }

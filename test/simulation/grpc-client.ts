@@ -32,6 +32,22 @@ interface ClientCall {
   over(ended: Status): void;
 }
 
+/** What a stream sends and gets, once its call is open. */
+class LateSide {
+  side: Side | undefined;
+  #wanted = false;
+
+  read(): void {
+    this.#wanted = true;
+    this.side?.read();
+  }
+
+  open(side: Side): void {
+    this.side = side;
+    if (this.#wanted) side.read();
+  }
+}
+
 /** A client of one address. */
 export class Client {
   readonly #address: string;
@@ -109,24 +125,11 @@ export class Client {
     ...rest: unknown[]
   ): Readable {
     const { metadata, options } = partsOf(rest);
-    let side: Side | undefined;
-    let wanted = false;
-    const stream = new Readable({
-      objectMode: true,
-      read: () => {
-        if (side === undefined) wanted = true;
-        else side.read();
-      },
-    });
-    const call = this.#open(
-      path,
-      metadata,
-      options,
-      streamCall(stream, () => side),
-    );
+    const late = new LateSide();
+    const stream = new Readable({ objectMode: true, read: () => late.read() });
+    const call = this.#open(path, metadata, options, streamCall(stream, late));
     call.whenOpen((end) => {
-      side = new Side(end, call.number, deserialize, stream);
-      if (wanted) side.read();
+      late.open(new Side(end, call.number, deserialize, stream));
       end.send({ kind: 'message', call: call.number, bytes: Buffer.from(serialize(request)) });
       end.send({ kind: 'end', call: call.number });
     });
@@ -140,37 +143,27 @@ export class Client {
     ...rest: unknown[]
   ): Duplex {
     const { metadata, options } = partsOf(rest);
-    let side: Side | undefined;
-    let wanted = false;
+    const late = new LateSide();
     let unsent: (() => void) | undefined;
     let ending = false;
     const stream = new Duplex({
       objectMode: true,
       autoDestroy: false,
-      read: () => {
-        if (side === undefined) wanted = true;
-        else side.read();
-      },
+      read: () => late.read(),
       write: (message, _encoding, sent) => {
-        const send = (): void => side?.send(serialize(message), sent);
-        if (side === undefined) unsent = send;
+        const send = (): void => late.side?.send(serialize(message), sent);
+        if (late.side === undefined) unsent = send;
         else send();
       },
       final: (done) => {
         ending = true;
-        if (side !== undefined) this.#end?.send({ kind: 'end', call: call.number });
+        if (late.side !== undefined) this.#end?.send({ kind: 'end', call: call.number });
         done();
       },
     });
-    const call = this.#open(
-      path,
-      metadata,
-      options,
-      streamCall(stream, () => side),
-    );
+    const call = this.#open(path, metadata, options, streamCall(stream, late));
     call.whenOpen((end) => {
-      side = new Side(end, call.number, deserialize, stream);
-      if (wanted) side.read();
+      late.open(new Side(end, call.number, deserialize, stream));
       unsent?.();
       if (ending) end.send({ kind: 'end', call: call.number });
     });
@@ -297,13 +290,13 @@ function partsOf(rest: unknown[]): {
 }
 
 /** What a client's stream does with what comes. An error is told at once, a good end after the last message. */
-function streamCall(stream: Readable, side: () => Side | undefined): ClientCall {
+function streamCall(stream: Readable, late: LateSide): ClientCall {
   return {
-    message: (bytes) => side()?.got(bytes),
-    window: (bytes) => side()?.window(bytes),
+    message: (bytes) => late.side?.got(bytes),
+    window: (bytes) => late.side?.window(bytes),
     over: (ended) => {
-      if (ended.code === status.OK && side() !== undefined) {
-        side()?.ended();
+      if (ended.code === status.OK && late.side !== undefined) {
+        late.side?.ended();
         stream.once('end', () => stream.emit('status', ended));
         return;
       }

@@ -34,11 +34,7 @@ export async function simulate(seed: number, faultsMs: number): Promise<RunResul
   const cluster = new SimCluster(world);
   const nemesis = new Nemesis(cluster);
   const workload = new Workload(cluster);
-  const watch = (): void => {
-    cluster.watchMasters();
-    world.after(WATCH_MS, undefined, watch);
-  };
-  watch();
+  world.every(WATCH_MS, undefined, () => cluster.watchMasters());
   try {
     await cluster.start();
     await workload.start();

@@ -3,7 +3,7 @@
 
 import { AsyncLocalStorage } from 'node:async_hooks';
 import type { Clock, Random, Timer } from '@ternmq/runtime';
-import { seededRandom } from '@ternmq/runtime';
+import { seededRandom, sleepOn } from '@ternmq/runtime';
 
 /** Wall time at which every run begins. */
 const START_MS = Date.UTC(2026, 0, 1);
@@ -128,40 +128,31 @@ export class World {
     return finished;
   }
 
+  /** Has something happen again and again. */
+  every(intervalMs: number, process: Process | undefined, run: () => void): Timer {
+    let timer: Timer;
+    const fire = (): void => {
+      timer = this.after(intervalMs, process, fire);
+      run();
+    };
+    timer = this.after(intervalMs, process, fire);
+    return { cancel: () => timer.cancel() };
+  }
+
   /** The clock of a process. */
   clockOf(process: Process): Clock {
-    const world = this;
-    const clock: Clock = {
-      nowMs: () => Math.floor(START_MS + world.nowMs + process.skewMs),
-      monotonicMs: () => world.nowMs,
-      setTimer: (delayMs, callback) => world.after(delayMs, process, callback),
-      defer(callback) {
-        world.after(0, process, callback);
+    const setTimer: Clock['setTimer'] = (delayMs, callback) =>
+      this.after(delayMs, process, callback);
+    return {
+      nowMs: () => Math.floor(START_MS + this.nowMs + process.skewMs),
+      monotonicMs: () => this.nowMs,
+      setTimer,
+      defer: (callback) => {
+        this.after(0, process, callback);
       },
-      every(intervalMs, callback) {
-        let timer: Timer;
-        const fire = (): void => {
-          timer = world.after(intervalMs, process, fire);
-          callback();
-        };
-        timer = world.after(intervalMs, process, fire);
-        return { cancel: () => timer.cancel() };
-      },
-      sleep: (delayMs, signal) =>
-        new Promise((resolve, reject) => {
-          if (signal?.aborted) return reject(signal.reason);
-          const abort = (): void => {
-            timer.cancel();
-            reject(signal?.reason);
-          };
-          const timer = clock.setTimer(delayMs, () => {
-            signal?.removeEventListener('abort', abort);
-            resolve();
-          });
-          signal?.addEventListener('abort', abort, { once: true });
-        }),
+      every: (intervalMs, callback) => this.every(intervalMs, process, callback),
+      sleep: (delayMs, signal) => sleepOn({ setTimer }, delayMs, signal),
     };
-    return clock;
   }
 
   #push(event: Event): void {
@@ -220,16 +211,8 @@ export function takeOver(): void {
   const replaced = {
     setTimeout: timeout,
     clearTimeout: (timer: Timer | undefined) => timer?.cancel(),
-    setInterval: (callback: () => void, ms: number) => {
-      let timer: Timer;
-      const { process } = theWorld();
-      const fire = (): void => {
-        timer = theWorld().after(ms, process, fire);
-        callback();
-      };
-      timer = theWorld().after(ms, process, fire);
-      return handle({ cancel: () => timer.cancel() });
-    },
+    setInterval: (callback: () => void, ms: number) =>
+      handle(theWorld().every(ms, theWorld().process, callback)),
     clearInterval: (timer: Timer | undefined) => timer?.cancel(),
     setImmediate: (callback: (...values: unknown[]) => void, ...values: unknown[]) =>
       timeout(callback, 0, ...values),

@@ -7,15 +7,23 @@ export function openMemoryStore(): StateStore {
   const map = new Map<string, Buffer>();
   const text = (key: Buffer): string => key.toString('latin1');
 
+  /** All keys in order; undefined when they have changed. */
+  let sorted: string[] | undefined;
+
   const select = (start: Buffer, end: Buffer): Row[] => {
-    const [low, high] = [text(start), text(end)];
-    return [...map.keys()]
-      .filter((key) => key >= low && key < high)
-      .sort((a, b) => (a < b ? -1 : 1))
-      .map((key) => ({ key: Buffer.from(key, 'latin1'), value: map.get(key) as Buffer }));
+    sorted ??= [...map.keys()].sort();
+    const high = text(end);
+    const rows: Row[] = [];
+    for (let i = firstFrom(sorted, text(start)); i < sorted.length; i++) {
+      const key = sorted[i] as string;
+      if (key >= high) break;
+      rows.push({ key: Buffer.from(key, 'latin1'), value: map.get(key) as Buffer });
+    }
+    return rows;
   };
 
   const commitSync = ({ puts, removes }: Batch): void => {
+    sorted = undefined;
     for (const key of removes) map.delete(text(key));
     for (const { key, value } of puts) map.set(text(key), Buffer.from(value));
   };
@@ -51,4 +59,16 @@ export function openMemoryStore(): StateStore {
 
     async close() {},
   };
+}
+
+/** Index of the first of sorted keys that is not below a key. */
+function firstFrom(sorted: readonly string[], key: string): number {
+  let low = 0;
+  let high = sorted.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if ((sorted[middle] as string) < key) low = middle + 1;
+    else high = middle;
+  }
+  return low;
 }
