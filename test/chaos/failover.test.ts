@@ -1,6 +1,5 @@
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { BrokerService } from '@ternmq/proto/gen/ternmq/broker/v1/broker_pb';
 import { seededRandom } from '@ternmq/runtime';
 import { expect, test } from 'vitest';
 import { BrokerClient } from '../support/broker-client.ts';
@@ -12,6 +11,7 @@ import { readLedger } from '../support/ledger-event.ts';
 import { LoadProcess } from '../support/load-process.ts';
 import { faultsFound, formatReport } from '../support/report.ts';
 import { roundsOr, seedFor } from '../support/seed.ts';
+import { hasSettled } from '../support/settled.ts';
 import { skipWhen } from '../support/skip.ts';
 import { TempDir } from '../support/temp-dir.ts';
 import { GroupProcesses } from './group-processes.ts';
@@ -124,11 +124,7 @@ test.for(Object.entries(BLOWS))(
     using client = new BrokerClient(group.members[await group.leader()]?.address ?? '');
     await eventually(
       'the group has settled everything',
-      async () => {
-        const { getOffset } = BrokerService.method;
-        const { queues } = await client.call(getOffset, { group: GROUP, topic: TOPIC });
-        return (queues.length === QUEUES && queues.every(({ lag }) => lag === 0n)) || undefined;
-      },
+      async () => (await hasSettled(client, GROUP, TOPIC, QUEUES)) || undefined,
       { withinMs: DRAIN_MS_MAX, everyMs: 200 },
     );
     await consumer.finish();

@@ -47,8 +47,8 @@ export class LoadOnGroup implements AsyncDisposable {
     this.#process.expectRunning();
   }
 
-  /** Ends the producers; expects that nothing acknowledged is lost, and returns how much was. */
-  async judge(): Promise<number> {
+  /** Ends the producers; expects that nothing acknowledged is lost, and returns what there was of everything. */
+  async judge(): Promise<Readonly<Record<string, number>>> {
     await this.#process.finish();
     this.checker.apply(readLedger(this.#ledger));
     const leader = await this.#group.leader();
@@ -57,7 +57,7 @@ export class LoadOnGroup implements AsyncDisposable {
     const report = this.checker.check();
     console.log(formatReport(report));
     expect(faultsFound(report), formatReport(report)).toEqual([]);
-    return report.counts.ack ?? 0;
+    return report.counts;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -21,6 +21,7 @@ import { LoadProcess } from '../support/load-process.ts';
 import { OrderedChecker, type OrderedEvent } from '../support/ordered-checker.ts';
 import { ORDERED_LEASE_MS } from '../support/ordered-load.ts';
 import { faultsFound, formatReport, type Report } from '../support/report.ts';
+import { hasSettled } from '../support/settled.ts';
 import { sightingOf } from '../support/sighting.ts';
 import { TempDir } from '../support/temp-dir.ts';
 import type { TopicEvent } from '../support/topic-history.ts';
@@ -40,7 +41,7 @@ const TOPIC_KINDS: Readonly<Record<Kind, TopicKind>> = {
 };
 const KINDS = Object.keys(TOPIC_KINDS) as Kind[];
 
-const { createGroup, getOffset, listTransactions } = BrokerService.method;
+const { createGroup, listTransactions } = BrokerService.method;
 
 /** How often a broker is killed, and what it does meanwhile. */
 export interface KindsRounds {
@@ -176,8 +177,7 @@ async function idle(client: BrokerClient): Promise<boolean> {
   if (transactions.length > 0) return false;
   for (const kind of KINDS) {
     const name = KIND_TOPICS[kind];
-    const { queues } = await client.call(getOffset, { group: name, topic: name });
-    if (queues.length !== QUEUES || queues.some(({ lag }) => lag > 0n)) return false;
+    if (!(await hasSettled(client, name, name, QUEUES))) return false;
   }
   return true;
 }

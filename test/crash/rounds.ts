@@ -16,6 +16,7 @@ import { type LedgerEvent, LedgerWriter, readLedger } from '../support/ledger-ev
 import { LoadProcess } from '../support/load-process.ts';
 import { digestOf, nameIn } from '../support/message-body.ts';
 import { faultsFound, formatReport, type Report } from '../support/report.ts';
+import { hasSettled } from '../support/settled.ts';
 import { SettlingReader } from '../support/settling-reader.ts';
 import { TempDir } from '../support/temp-dir.ts';
 
@@ -125,8 +126,7 @@ export async function crashRounds(options: CrashRounds): Promise<CrashResult> {
       `${name} has settled everything`,
       async () => {
         group.expectRunning();
-        const { queues } = await client.call(getOffset, { group: name, topic: TOPIC });
-        return (queues.length === QUEUES && queues.every(({ lag }) => lag === 0n)) || undefined;
+        return (await hasSettled(client, name, TOPIC, QUEUES)) || undefined;
       },
       { withinMs: DRAIN_MS_MAX, everyMs: 200 },
     );
