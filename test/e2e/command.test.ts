@@ -11,7 +11,16 @@ import { eventually } from '../support/eventually.ts';
 import { skipWhen } from '../support/skip.ts';
 import { TempDir } from '../support/temp-dir.ts';
 
-const ANY_PORTS = ['--nameserver-port', '0', '--broker-port', '0', '--metrics-port', '0'];
+const ANY_PORTS = [
+  '--nameserver-port',
+  '0',
+  '--broker-port',
+  '0',
+  '--rocketmq-port',
+  '0',
+  '--metrics-port',
+  '0',
+];
 const READY_MS_MAX = 15_000;
 const STOP_MS_MAX = 10_000;
 
@@ -163,7 +172,7 @@ describe('tern start', () => {
 describe('tern nameserver and tern broker', () => {
   const brokerArgs = (name: string, nameserver: string): string[] => [
     ...['broker', '--name', name, '--data', join(folder.path, name), '--nameserver', nameserver],
-    ...['--broker-port', '0', '--metrics-port', '0', '-o', 'json'],
+    ...['--broker-port', '0', '--rocketmq-port', '0', '--metrics-port', '0', '-o', 'json'],
   ];
 
   test('work together; topics are not created by themselves', async () => {

@@ -71,6 +71,7 @@ beforeAll(async () => {
   const [ns = 0, broker = 0, metrics = 0] = await freePorts(3);
   nameserver = `127.0.0.1:${ns}`;
   const ports = ['--nameserver-port', ns, '--broker-port', broker, '--metrics-port', metrics];
+  ports.push('--rocketmq-port', '0');
   const tern = join(folder.path, 'node_modules/.bin/tern');
   const args = [tern, 'start', '--data', join(folder.path, 'data'), ...ports.map(String)];
   service = new Child(process.execPath, args, { cwd: folder.path });

@@ -117,6 +117,7 @@ export class SimCluster {
         data: '/data',
         host,
         brokerPort: 10_911,
+        rocketmq: false,
         nameserver: this.nameservers,
         autoCreateTopics: false,
         election: 'etcd',

@@ -68,6 +68,7 @@ const BROKER_FOLDERS: Readonly<Record<string, readonly string[]>> = {
     'replication',
     '.',
   ],
+  rocketmq: ['state', 'catalog', 'grpc', '.'],
 };
 const BROKER_BUILDERS = new Set([
   'broker.ts',
@@ -90,8 +91,8 @@ const BORDERS: readonly { specifier: RegExp; within: RegExp; allowed: RegExp; wh
     specifier: /^@grpc\/grpc-js$/,
     within: /^services\/(broker|nameserver)\//,
     allowed:
-      /\/src\/(grpc\/|registration|replication\/master-link|coordination\/|[^/]+\.test\.ts$)/,
-    why: 'only grpc/, registration, coordination/ and the link to a master speak gRPC',
+      /\/src\/(grpc\/|rocketmq\/|registration|replication\/master-link|coordination\/|[^/]+\.test\.ts$)/,
+    why: 'only grpc/, rocketmq/, registration, coordination/ and the link to a master speak gRPC',
   },
   {
     specifier: /^@ternmq\/proto|^@bufbuild\/|^@grpc\//,

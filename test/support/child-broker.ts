@@ -161,7 +161,7 @@ export class ChildBroker implements AsyncDisposable {
         command,
         ...['--host', '127.0.0.1', '--metrics-port', `${metrics}`],
         ...(command === 'broker' ? [] : ['--nameserver-port', `${nameserverPort}`]),
-        ...(command === 'nameserver' ? [] : ['--broker-port', `${broker}`]),
+        ...(command === 'nameserver' ? [] : ['--broker-port', `${broker}`, '--rocketmq-port', '0']),
         ...(data === undefined ? [] : ['--data', data]),
         ...(flush === undefined ? [] : ['--flush', flush]),
         ...(nameserver === undefined ? [] : ['--nameserver', nameserver]),

@@ -62,6 +62,7 @@ export class Cluster implements AsyncDisposable {
     const flags = {
       data: join(this.folder.path, 'data'),
       brokerPort: port,
+      rocketmq: false,
       autoCreateTopics: true,
       nameserver: `127.0.0.1:${this.nameServer.port}`,
       segmentSize: '16MiB',

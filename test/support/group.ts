@@ -62,6 +62,7 @@ export class BrokerGroup implements AsyncDisposable {
         id,
         data: this.dataOf(id, name),
         brokerPort: this.#ports.get(key) ?? 0,
+        rocketmq: false,
         autoCreateTopics: true,
         nameserver: this.nameservers,
         segmentSize: '16MiB',

@@ -17,6 +17,7 @@ import { findGroup } from './coordination/find-group.ts';
 import { FixedCoordinator } from './coordination/fixed-coordinator.ts';
 import { LOG_DEFAULTS } from './log/log-options.ts';
 import { Registration } from './registration.ts';
+import { RocketmqEndpoint } from './rocketmq/endpoint.ts';
 import { type Role, Roles } from './roles.ts';
 import { openDataFolder } from './state/data-folder.ts';
 import { openLmdbStore } from './state/lmdb-store.ts';
@@ -49,6 +50,8 @@ export class Broker {
   readonly port: number;
   /** Where clients reach it. */
   readonly address: string;
+  /** The port for clients of RocketMQ 5; undefined when they are not served. */
+  readonly rocketmqPort: number | undefined;
   readonly #closers: readonly (() => Promise<void> | void)[];
   readonly #registration: Registration;
   readonly #roles: Roles;
@@ -58,6 +61,7 @@ export class Broker {
     registry: Registry;
     port: number;
     address: string;
+    rocketmqPort: number | undefined;
     closers: readonly (() => Promise<void> | void)[];
     registration: Registration;
     roles: Roles;
@@ -65,6 +69,7 @@ export class Broker {
     this.registry = parts.registry;
     this.port = parts.port;
     this.address = parts.address;
+    this.rocketmqPort = parts.rocketmqPort;
     this.#closers = parts.closers;
     this.#registration = parts.registration;
     this.#roles = parts.roles;
@@ -132,6 +137,17 @@ export class Broker {
       const port = await server.listen(options.host, options.brokerPort);
       const address = formatAddress(options.advertise ?? options.host, port);
       await roles.start(address);
+      const endpoint = options.rocketmq
+        ? await RocketmqEndpoint.open(options, {
+            server,
+            ownTopic: (name) =>
+              roles.role === 'leading' ? roles.replica?.state.topics.find(name) : undefined,
+            clock,
+            random,
+            logger: logger.child({ part: 'rocketmq' }),
+          })
+        : undefined;
+      closers.push(() => endpoint?.close(STOP_GRACE_MS));
 
       const registered = () => ({
         name: options.name,
@@ -141,6 +157,7 @@ export class Broker {
         role: registeredRole(roles.role),
         cluster: options.cluster,
         version,
+        rocketmqAddress: rocketmqAddress(options, endpoint),
       });
       const joined = new Registration(
         {
@@ -157,6 +174,7 @@ export class Broker {
         registry,
         port,
         address,
+        rocketmqPort: endpoint?.port,
         closers: closers.reverse(),
         registration: joined,
         roles,
@@ -202,6 +220,14 @@ export class Broker {
 function registeredRole(role: Role): BrokerRole {
   if (role === 'leading') return BrokerRole.MASTER;
   return role === 'standing in' ? BrokerRole.STAND_IN : BrokerRole.SLAVE;
+}
+
+/** Where clients of RocketMQ 5 reach the broker; empty when they do not. */
+function rocketmqAddress(options: BrokerOptions, endpoint: RocketmqEndpoint | undefined): string {
+  if (endpoint === undefined) return '';
+  return (
+    options.rocketmqAdvertise ?? formatAddress(options.advertise ?? options.host, endpoint.port)
+  );
 }
 
 /** Who decides about the group. */

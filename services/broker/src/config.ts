@@ -40,6 +40,22 @@ export const BROKER_OPTIONS = defineOptions({
     max: 65535,
     doc: 'Port of the broker; 0 for any',
   },
+  rocketmq: {
+    kind: 'boolean',
+    default: true,
+    doc: 'Serve clients of RocketMQ 5',
+  },
+  rocketmqPort: {
+    kind: 'int',
+    default: 8081,
+    min: 0,
+    max: 65535,
+    doc: 'Port for clients of RocketMQ 5; 0 for any',
+  },
+  rocketmqAdvertise: {
+    kind: 'text',
+    doc: 'host:port that clients of RocketMQ 5 are told to reach this broker at [what they connected to]',
+  },
   metricsPort: {
     kind: 'int',
     default: 5557,

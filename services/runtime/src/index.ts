@@ -6,6 +6,7 @@ export * from './config.ts';
 export * from './disk.ts';
 export * from './errors.ts';
 export * from './grpc/client.ts';
+export * from './grpc/in-process.ts';
 export * from './grpc/server.ts';
 export * from './grpc/status.ts';
 export * from './grpc/unary.ts';

@@ -68,22 +68,23 @@ export async function brokerCommand(command: Command): Promise<void> {
       `
 Examples:
   $ tern broker --nameserver 10.0.0.1:9876,10.0.0.2:9876 --host 0.0.0.0 --advertise mq-a.example.com
-  $ tern broker --name broker-b --data ./data-b --broker-port 10921 --metrics-port 5567`,
+  $ tern broker --name broker-b --data ./data-b --broker-port 10921 --rocketmq-port 8091 --metrics-port 5567`,
     )
     .action(async (flags) => {
       const format = outputFormat(flags.output);
       const others = [NAMESERVER_OPTIONS];
       const options = serviceOptions(definitions, { flags, env: process.env, others });
       await runService(options, async (starting) => {
-        const { address, notReady } = await startBroker(Broker, options, starting);
+        const { address, rocketmq, notReady } = await startBroker(Broker, options, starting);
         const metrics = formatAddress(ownHost(options.host), starting.metricsPort);
         const { name, data, nameserver } = options;
         const announcement =
           format === 'json'
-            ? jsonLine({ name, broker: address, metrics, data, nameserver })
+            ? jsonLine({ name, broker: address, rocketmq, metrics, data, nameserver })
             : fields([
                 ['broker', `${name} at ${address}`],
                 ['name servers', nameserver.join(', ')],
+                ...(rocketmq === undefined ? [] : [['RocketMQ 5', rocketmq] as const]),
                 ['metrics', `http://${metrics}/metrics`],
                 ['data', data],
               ]);

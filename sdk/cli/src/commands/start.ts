@@ -37,7 +37,7 @@ Examples:
   $ tern start
   $ tern start --data /var/lib/ternmq --flush async
   $ tern start --host 0.0.0.0 --advertise mq.example.com
-  $ tern start --nameserver-port 0 --broker-port 0 --metrics-port 0 -o json`,
+  $ tern start --nameserver-port 0 --broker-port 0 --rocketmq-port 0 --metrics-port 0 -o json`,
     )
     .action(async (flags) => {
       const format = outputFormat(flags.output);
@@ -63,13 +63,13 @@ Examples:
         await nameServer.start();
         started(() => nameServer.close());
         const nameserver = formatAddress(ownHost(options.host), nameServer.port);
-        const { address, notReady } = await startBroker(
+        const { address, rocketmq, notReady } = await startBroker(
           Broker,
           { ...options, nameserver: [nameserver], id: 0 },
           starting,
         );
         const metrics = formatAddress(ownHost(options.host), metricsPort);
-        const places = { nameserver, broker: address, metrics, data: options.data };
+        const places = { nameserver, broker: address, rocketmq, metrics, data: options.data };
         return { notReady, announcement: startAnnouncement(places, format) };
       });
     });

@@ -1,9 +1,9 @@
 // Starts a broker as a part of a service.
 
 import type { BrokerOptions } from '@ternmq/broker';
-import { nodeDisk, systemClock, systemRandom } from '@ternmq/runtime';
+import { formatAddress, nodeDisk, systemClock, systemRandom } from '@ternmq/runtime';
 import { VERSION } from '../version.ts';
-import { advertisedHost, checkAdvertised } from './advertised-address.ts';
+import { advertisedHost, checkAdvertised, ownHost } from './advertised-address.ts';
 import type { Starting } from './running.ts';
 
 type BrokerClass = typeof import('@ternmq/broker').Broker;
@@ -12,6 +12,8 @@ type BrokerClass = typeof import('@ternmq/broker').Broker;
 export interface RunningBroker {
   /** Where clients reach it. */
   readonly address: string;
+  /** Where clients of RocketMQ 5 reach it; undefined when they are not served. */
+  readonly rocketmq: string | undefined;
   readonly notReady: () => readonly string[];
 }
 
@@ -38,5 +40,11 @@ export async function startBroker(
   );
   started(() => broker.close());
   void checkAdvertised(broker.address, logger);
-  return { address: broker.address, notReady: () => broker.notReady() };
+  const { address, rocketmqPort } = broker;
+  return {
+    address,
+    rocketmq:
+      rocketmqPort === undefined ? undefined : formatAddress(ownHost(options.host), rocketmqPort),
+    notReady: () => broker.notReady(),
+  };
 }

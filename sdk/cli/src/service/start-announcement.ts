@@ -10,6 +10,8 @@ const DEFAULT_NAMESERVER = '127.0.0.1:9876';
 export interface StartPlaces {
   readonly nameserver: string;
   readonly broker: string;
+  /** For clients of RocketMQ 5; absent when they are not served. */
+  readonly rocketmq?: string | undefined;
   readonly metrics: string;
   /** The data folder. */
   readonly data: string;
@@ -21,7 +23,7 @@ export function startAnnouncement(
   format: OutputFormat,
   env: Readonly<Record<string, string | undefined>> = process.env,
 ): string {
-  const { nameserver, broker, metrics, data } = places;
+  const { nameserver, broker, rocketmq, metrics, data } = places;
   if (format === 'json') return jsonLine(places);
   // Started by npm it is a clone, whose commands npx finds.
   const tern = basename(env.npm_execpath ?? '').startsWith('np') ? 'npx tern' : 'tern';
@@ -30,7 +32,7 @@ export function startAnnouncement(
 
   name server  ${nameserver}
   broker       ${broker}
-  metrics      http://${metrics}/metrics
+${rocketmq === undefined ? '' : `  RocketMQ 5   ${rocketmq}\n`}  metrics      http://${metrics}/metrics
 
 Try next, in another terminal:
 

@@ -4,7 +4,7 @@
 //
 //   ProduceRequest / SendRequest: 1 topic, 2 queue id, 3 producer id, 4 sequence, 5 frame id (fixed32) or one-way
 //   flag (varint), 6 messages, 7 how a transaction begins. Message: 1 body, 2 tag, 3 keys, 4 properties, 5 ordering key, 6 born time, 7 time of
-//   delivery (fixed64), 8 delay (varint), 9 priority, 10 reply address, 11 body encoding.
+//   delivery (fixed64), 8 delay (varint), 9 priority, 10 reply address, 11 body encoding, 12 trace context, 13 the producer's own id.
 //
 // The tables grow to the largest frame seen and are used again; a frame is appended before the next is scanned.
 
@@ -21,6 +21,8 @@ export const NAME_BYTES_MAX = 127;
 export const KEY_BYTES_MAX = 255;
 /** Largest reply address, in bytes of UTF-8. */
 export const REPLY_TO_BYTES_MAX = 255;
+/** Largest trace context and producer's own id, in bytes of UTF-8. */
+export const LABEL_BYTES_MAX = 255;
 /** Most urgent priority. */
 export const PRIORITY_MAX = 9;
 /** Most properties of a message. */
@@ -70,6 +72,14 @@ const REFUSALS = {
     reason: 'INVALID_REPLY_TO',
     message: 'a reply address has more than 255 bytes or is no UTF-8',
   },
+  traceContext: {
+    reason: 'INVALID_TRACE_CONTEXT',
+    message: 'a trace context has more than 255 bytes or is no UTF-8',
+  },
+  producerMessageId: {
+    reason: 'INVALID_PRODUCER_MESSAGE_ID',
+    message: "a producer's own id of a message has more than 255 bytes or is no UTF-8",
+  },
   encoding: {
     reason: 'INVALID_BODY_ENCODING',
     message: 'a message has a body encoding that this broker does not know; use gzip, zstd or none',
@@ -78,6 +88,8 @@ const REFUSALS = {
 } as const satisfies Record<string, Refusal>;
 
 const BODY_ENCODINGS = Object.values<unknown>(BodyEncoding);
+/** Tags of the message's texts with a number above 5. */
+const LATER_TEXTS: ReadonlySet<number> = new Set([0x52, 0x62, 0x6a]);
 const VERTICAL_BAR = 0x7c;
 const DELETE = 0x7f;
 
@@ -229,7 +241,7 @@ export class FrameScanner {
     this.#at = start;
     while (this.#at < end) {
       const tag = this.#varint(bytes, end);
-      if ((tag & 7) !== 2 || (tag > 0x2a && tag !== 0x52)) {
+      if ((tag & 7) !== 2 || (tag > 0x2a && !LATER_TEXTS.has(tag))) {
         if (tag === 0x48 || tag === 0x58) {
           const value = this.#varint(bytes, end);
           if (tag === 0x48) {
@@ -290,6 +302,12 @@ export class FrameScanner {
         case 0x52:
           if (length > REPLY_TO_BYTES_MAX || !validText(bytes, from, to)) return REFUSALS.replyTo;
           propertyBytes += length;
+          break;
+        case 0x62:
+        case 0x6a:
+          if (length > LABEL_BYTES_MAX || !validText(bytes, from, to)) {
+            return tag === 0x62 ? REFUSALS.traceContext : REFUSALS.producerMessageId;
+          }
           break;
       }
     }

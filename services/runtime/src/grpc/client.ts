@@ -20,16 +20,18 @@ import {
 } from '@grpc/grpc-js';
 import { methodDefinition } from '@ternmq/proto';
 
-/** Makes a unary call. Rejects with grpc-js's ServiceError. */
+/** Makes a unary call. Rejects with grpc-js's ServiceError; a signal that aborts cancels the call. */
 export function callUnary<Request extends DescMessage, Response extends DescMessage>(
   client: Client,
   method: DescMethodUnary<Request, Response>,
   request: MessageInitShape<Request>,
   options: CallOptions,
+  signal?: AbortSignal,
 ): Promise<MessageShape<Response>> {
   const { path, requestSerialize, responseDeserialize } = methodDefinition(method);
   return new Promise((resolve, reject) => {
-    client.makeUnaryRequest(
+    const cancel = (): void => call.cancel();
+    const call = client.makeUnaryRequest(
       path,
       requestSerialize,
       responseDeserialize,
@@ -37,10 +39,13 @@ export function callUnary<Request extends DescMessage, Response extends DescMess
       new Metadata(),
       options,
       (error, response) => {
-        if (error === null) resolve(response);
+        signal?.removeEventListener('abort', cancel);
+        if (error === null) resolve(response as MessageShape<Response>);
         else reject(error);
       },
     );
+    if (signal?.aborted) cancel();
+    else signal?.addEventListener('abort', cancel, { once: true });
   });
 }
 

@@ -17,7 +17,7 @@ import { ServerReflection } from '@ternmq/proto/gen/grpc/reflection/v1/reflectio
 import { ServerReflection as ServerReflectionAlpha } from '@ternmq/proto/gen/grpc/reflection/v1alpha/reflection_pb';
 import { formatAddress } from '../address.ts';
 import { type Clock, systemClock } from '../clock.ts';
-import { TernError } from '../errors.ts';
+import { assert, TernError } from '../errors.ts';
 import { Health } from './health.ts';
 import { Reflection } from './reflection.ts';
 import { createTunedServer, type TunedServer } from './tuned-server.ts';
@@ -65,6 +65,7 @@ export class GrpcServer {
   readonly #health = new Health();
   readonly #reflection = new Reflection();
   readonly #closing = new AbortController();
+  readonly #handlers = new Map<DescService, Handlers>();
   #stopped: Promise<void> | undefined;
 
   constructor(options: GrpcServerOptions = {}, collaborators: GrpcServerCollaborators = {}) {
@@ -114,7 +115,7 @@ export class GrpcServer {
         throw new Error(`${service.typeName} has no method ${name}`);
       }
     }
-    this.#server.addService(serviceDefinition(service, raw), this.#observed(service, handlers));
+    this.#addService(service, handlers, raw);
     this.#health.add(service.typeName);
     this.#reflection.add(service);
   }
@@ -129,9 +130,25 @@ export class GrpcServer {
     handlers: Handlers,
     raw: Readonly<Record<string, RawSides>> = {},
   ): void {
-    const definition = serviceDefinition(service, raw);
-    this.#server.removeService(definition);
-    this.#server.addService(definition, this.#observed(service, handlers));
+    this.#server.removeService(serviceDefinition(service, raw));
+    this.#addService(service, handlers, raw);
+  }
+
+  /** The handlers that a service has now, for calls within the process (callInProcess). */
+  handlers(service: DescService): Handlers {
+    const handlers = this.#handlers.get(service);
+    assert(handlers !== undefined, `${service.typeName} was added`);
+    return handlers;
+  }
+
+  #addService(
+    service: DescService,
+    handlers: Handlers,
+    raw: Readonly<Record<string, RawSides>>,
+  ): void {
+    const observed = this.#observed(service, handlers);
+    this.#handlers.set(service, observed);
+    this.#server.addService(serviceDefinition(service, raw), observed);
   }
 
   /**

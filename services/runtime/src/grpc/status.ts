@@ -2,8 +2,8 @@
 // carries in the trailer `grpc-status-details-bin`: ErrorInfo with the reason, RetryInfo where trying again
 // helps, BadRequest for fields.
 
-import { create, toBinary } from '@bufbuild/protobuf';
-import { anyPack, type Duration, DurationSchema } from '@bufbuild/protobuf/wkt';
+import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
+import { anyPack, anyUnpack, type Duration, DurationSchema } from '@bufbuild/protobuf/wkt';
 import { Metadata, type ServiceError, status } from '@grpc/grpc-js';
 import {
   BadRequestSchema,
@@ -68,6 +68,39 @@ export function statusOf(error: unknown): ServiceError {
   const metadata = new Metadata();
   metadata.set(DETAILS_KEY, encodeDetails(known, code, details));
   return Object.assign(new Error(details), { code, details, metadata });
+}
+
+/**
+ * The TernError that a call failed with, from its status. Without details, because the other end is no TernMQ or cannot be
+ * reached, the reason is the code.
+ */
+export function errorOf(error: ServiceError): TernError {
+  const code = codeOf(error.code);
+  const details = error.metadata?.get(DETAILS_KEY)[0];
+  if (!Buffer.isBuffer(details)) {
+    return new TernError(code, code, error.details ?? error.message, { cause: error });
+  }
+  let reason: string = code;
+  let metadata: Readonly<Record<string, string>> = {};
+  let retryAfterMs: number | undefined;
+  const { message, details: packed } = fromBinary(StatusSchema, details);
+  for (const any of packed) {
+    const info = anyUnpack(any, ErrorInfoSchema);
+    if (info !== undefined) ({ reason, metadata } = info);
+    const retryDelay = anyUnpack(any, RetryInfoSchema)?.retryDelay;
+    if (retryDelay !== undefined) {
+      retryAfterMs = Number(retryDelay.seconds) * 1000 + retryDelay.nanos / 1e6;
+    }
+  }
+  const again = retryAfterMs === undefined ? {} : { retryAfterMs };
+  return new TernError(code, reason, message, { metadata, ...again, cause: error });
+}
+
+function codeOf(code: status): ErrorCode {
+  for (const [name, value] of Object.entries(GRPC_STATUS)) {
+    if (value === code) return name as ErrorCode;
+  }
+  return 'INTERNAL';
 }
 
 /** Ends a server's stream with the status of an error. */
