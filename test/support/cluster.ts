@@ -106,9 +106,16 @@ export class Cluster implements AsyncDisposable {
    *
    * @param options.pauseMs time that passes while it is down, in milliseconds
    */
-  async restartBroker({ pauseMs = 0 }: { readonly pauseMs?: number } = {}): Promise<void> {
+  async restartBroker({
+    pauseMs = 0,
+    meanwhile,
+  }: {
+    readonly pauseMs?: number;
+    readonly meanwhile?: () => Promise<void>;
+  } = {}): Promise<void> {
     const { port } = this.broker;
     await this.broker.close();
+    await meanwhile?.();
     this.clock.advance(pauseMs);
     this.#broker = await this.#openBroker(port);
     await this.ready();

@@ -8,6 +8,7 @@ import {
   TransactionState,
 } from '@ternmq/proto/gen/ternmq/broker/v1/broker_pb';
 import {
+  FilterSetSchema,
   HeldDroppedSchema,
   LeasedSchema,
   MembersSeenSchema,
@@ -559,6 +560,12 @@ export class StateDriver {
   #lookAfterMembers(): void {
     const { state, stateLog } = this.rig;
     const members = [...state.groups.allProgress()].filter(({ consumerId }) => consumerId !== '');
+    const [filtering] = members;
+    if (filtering !== undefined) {
+      const what = { tags: this.#pick(['', 'a', 'a || b']) ?? '', sql: '' };
+      const value = create(FilterSetSchema, { progressId: filtering.id, ...what });
+      stateLog.change({ case: 'filterSet', value });
+    }
     if (this.#random.integer(4) > 0) {
       const progressIds = members.filter(() => this.#random.integer(2) === 0).map(({ id }) => id);
       const value = create(MembersSeenSchema, { progressIds });

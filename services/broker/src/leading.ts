@@ -12,6 +12,7 @@ import { DeadLetterResend } from './delivery/dead-letter-resend.ts';
 import { DeadLetters } from './delivery/dead-letters.ts';
 import { Delivery } from './delivery/delivery.ts';
 import { LagTimes } from './delivery/lag-times.ts';
+import { MatchingLags } from './delivery/matching-lag.ts';
 import { OffsetFinder } from './delivery/offsets.ts';
 import { Puller } from './delivery/pull.ts';
 import type { DiskGuard } from './disk-guard.ts';
@@ -114,6 +115,7 @@ export class Leading {
     const collector = new Collector({ log, state, logger: part('delivery') });
     const offsets = new OffsetFinder({ log, state });
     const lagTimes = new LagTimes({ stateLog, offsets, clock });
+    const matchingLag = new MatchingLags({ log, state, collector, clock });
     const search = new MessageSearch({
       state,
       collector,
@@ -221,6 +223,7 @@ export class Leading {
       transactions,
       letters,
       lagTimes,
+      matchingLag,
       topics,
       groups,
       delivery,

@@ -13,6 +13,7 @@ import { TopicCatalog } from './catalog/topic-catalog.ts';
 import { Collector } from './delivery/collect.ts';
 import { Delivery } from './delivery/delivery.ts';
 import { LagTimes } from './delivery/lag-times.ts';
+import { MatchingLags } from './delivery/matching-lag.ts';
 import { OffsetFinder } from './delivery/offsets.ts';
 import { settledRange } from './delivery/settlement.ts';
 import { consumerHandlers } from './grpc/service.ts';
@@ -112,12 +113,14 @@ export class StandIn {
       refusal,
     );
     const lagTimes = new LagTimes({ stateLog, offsets, clock });
+    const matchingLag = new MatchingLags({ log, state, collector, clock });
     const { handlers, streams } = consumerHandlers({
       topics,
       groups,
       delivery,
       offsets,
       lagTimes,
+      matchingLag,
       state,
       log,
       clock,

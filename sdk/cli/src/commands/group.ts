@@ -346,7 +346,11 @@ function progressTable(progress: readonly ProgressDescription[]): string {
     { title: 'in flight', value: ({ inFlight }) => inFlight },
     { title: 'retrying', value: ({ waitingForRetry }) => waitingForRetry },
     { title: 'lag', value: ({ lag }) => lag },
-    { title: 'wanted', value: ({ lagMatching }) => lagMatching ?? '-' },
+    {
+      title: 'wanted',
+      value: ({ lagMatching, lagMatchingEstimated }) =>
+        `${lagMatchingEstimated ? '~' : ''}${lagMatching ?? '-'}`,
+    },
     { title: 'oldest', value: ({ lag, lagMs }) => (lag === 0 ? '-' : spanText(lagMs)) },
   ]);
 }

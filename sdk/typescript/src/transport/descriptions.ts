@@ -161,10 +161,12 @@ export interface ProgressDescription {
   /** Messages that are not settled. */
   readonly lag: number;
   /**
-   * Of those, how many the group's subscription wants, by its tags; absent where that is not known, and where the
-   * subscription has an SQL condition.
+   * Of those, how many the group's subscription wants, by what its newest member asked for; absent when the broker is too
+   * old to tell.
    */
   readonly lagMatching?: number;
+  /** `lagMatching` is extrapolated: more messages wait than the broker has looked at. */
+  readonly lagMatchingEstimated: boolean;
   /** How long ago the oldest one of them was stored, in milliseconds; 0 when there is none. */
   readonly lagMs: number;
   /** Of those that wait for another delivery: how many hold back their ordering key until they are released. */
@@ -369,6 +371,7 @@ export function progressOf(
     waitingForRetry: Number(message.waitingForRetry),
     lag: Number(message.lag),
     ...(message.lagMatching === undefined ? {} : { lagMatching: Number(message.lagMatching) }),
+    lagMatchingEstimated: message.lagMatchingEstimated,
     lagMs: Number(message.lagMs),
     stopped: Number(message.stopped),
   };

@@ -25,6 +25,7 @@ import type { DeadLetters } from './dead-letters.ts';
 import type { MessageFilter } from './message-filter.ts';
 import type { OffsetFinder, SetOffset } from './offsets.ts';
 import { orderedFailure } from './ordered-failure.ts';
+import { rememberWanted } from './remember-wanted.ts';
 import { restoredStreams } from './restored-streams.ts';
 import {
   REFUSALS,
@@ -49,8 +50,6 @@ export class Delivery {
   readonly #clock: Clock;
   readonly #logger: Logger;
   readonly #deliveries = new Map<number, TopicDelivery>();
-  /** What the members want that read with a progress, or the last of them wanted. */
-  readonly filters = new WeakMap<TopicProgress, MessageFilter>();
   /** Queues with leases or retries, by progress: what the clock may have something to say about. */
   readonly #watched = new Map<TopicProgress, Set<number>>();
   /** Graces of broken streams, by group and consumer. */
@@ -181,7 +180,7 @@ export class Delivery {
       delivery = new TopicDelivery({ topic, progress, filter, ordered }, modules);
       this.#deliveries.set(progress.id, delivery);
     }
-    this.filters.set(progress, filter);
+    rememberWanted(this.#stateLog, progress, filter);
     delivery.attach(consumer);
     this.#watchAll(progress);
   }

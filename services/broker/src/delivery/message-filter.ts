@@ -5,6 +5,7 @@ import { TernError } from '@ternmq/runtime';
 import { compileFilter, type Filter } from '../filter/compile.ts';
 import { MessageProperties } from '../filter/message-properties.ts';
 import { FilterSyntaxError } from '../filter/syntax-error.ts';
+import type { Wanted } from '../state/groups.ts';
 import { findTag, type Slice } from '../state/message-tag.ts';
 import { parseTagFilter, type TagFilter } from './tag-filter.ts';
 
@@ -16,14 +17,18 @@ export class MessageFilter {
   readonly matchesAll: boolean;
   /** The filter in its only form: filters that want the same messages have the same one. */
   readonly canonical: string;
+  /** The filter as parseMessageFilter takes it. */
+  readonly wanted: Wanted;
   readonly #tags: TagFilter;
   readonly #sql: Filter | undefined;
   readonly #properties: MessageProperties | undefined;
 
-  constructor(tags: TagFilter, sql: Filter | undefined) {
+  /** @param text what `sql` was compiled from; empty when it is undefined */
+  constructor(tags: TagFilter, sql: Filter | undefined, text: string) {
     this.#tags = tags;
     this.#sql = sql;
     this.matchesAll = tags.matchesAll && sql === undefined;
+    this.wanted = { tags: tags.matchesAll ? '' : tags.canonical, sql: text };
     this.canonical = sql === undefined ? tags.canonical : `${tags.canonical}, ${sql.canonical}`;
     if (sql !== undefined) this.#properties = new MessageProperties(sql.names);
   }
@@ -67,7 +72,8 @@ export class MessageFilter {
  *   the index of the wrong character
  */
 export function parseMessageFilter(tags: string, sql: string): MessageFilter {
-  return new MessageFilter(parseTagFilter(tags), sql.trim() === '' ? undefined : parseSql(sql));
+  const text = sql.trim();
+  return new MessageFilter(parseTagFilter(tags), text === '' ? undefined : parseSql(sql), text);
 }
 
 function parseSql(sql: string): Filter {

@@ -73,6 +73,8 @@ export async function startProgress(
       offsets,
       progressId,
       seenMs: 0n,
+      tags: '',
+      sql: '',
     },
   });
   return state.groups.findProgress(progressId) as TopicProgress;

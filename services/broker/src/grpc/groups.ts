@@ -17,11 +17,12 @@ import {
   type UpdateGroupRequest,
   type UpdateGroupResponse,
 } from '@ternmq/proto/gen/ternmq/broker/v1/broker_pb';
-import { type Clock, TernError } from '@ternmq/runtime';
+import { TernError } from '@ternmq/runtime';
 import type { Assignments } from '../assignment/assignments.ts';
 import type { GroupCatalog } from '../catalog/group-catalog.ts';
 import type { Delivery } from '../delivery/delivery.ts';
 import type { LagTimes } from '../delivery/lag-times.ts';
+import type { MatchingLags } from '../delivery/matching-lag.ts';
 import type { CommitLog } from '../log/commit-log.ts';
 import type { BrokerState } from '../state/broker-state.ts';
 import { type Group, type GroupSettings, groupMessage, groupSettings } from '../state/groups.ts';
@@ -51,7 +52,7 @@ export function groupHandlers(modules: {
   delivery: Delivery;
   assignments: Assignments;
   lagTimes: LagTimes;
-  clock: Clock;
+  matchingLag: MatchingLags;
   stateLog: StateLog;
   state: BrokerState;
   log: CommitLog;

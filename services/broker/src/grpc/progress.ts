@@ -10,12 +10,13 @@ import type {
   QueueProgress as QueueProgressMessage,
   RefusedOffset,
 } from '@ternmq/proto/gen/ternmq/broker/v1/broker_pb';
-import { type Clock, TernError } from '@ternmq/runtime';
+import { TernError } from '@ternmq/runtime';
 import type { GroupCatalog } from '../catalog/group-catalog.ts';
 import type { TopicCatalog } from '../catalog/topic-catalog.ts';
 import type { Delivery } from '../delivery/delivery.ts';
 import type { LagTimes } from '../delivery/lag-times.ts';
-import { countMatching } from '../delivery/matching-lag.ts';
+import type { MatchingLag, MatchingLags } from '../delivery/matching-lag.ts';
+import { parseMessageFilter } from '../delivery/message-filter.ts';
 import type { OffsetFinder } from '../delivery/offsets.ts';
 import type { CommitLog } from '../log/commit-log.ts';
 import type { BrokerState } from '../state/broker-state.ts';
@@ -25,33 +26,27 @@ import type { Topic } from '../state/topics.ts';
 import { findQueue } from './pull.ts';
 import { commitOfMember, resetProgress, type SetModules } from './set-progress.ts';
 
-/** Messages that are looked at to tell how many of them a filter wants. */
-const COUNTED_MAX = 1_000_000;
-
 /** How far a progress is in each queue of its topic. */
 export async function queueProgressMessages(
   state: BrokerState,
-  { lagTimes, delivery, clock }: { lagTimes: LagTimes; delivery: Delivery; clock: Clock },
+  { lagTimes, matchingLag }: { lagTimes: LagTimes; matchingLag: MatchingLags },
   topic: Topic,
   progress: TopicProgress,
 ): Promise<QueueProgressMessage[]> {
   const ages = await lagTimes.findAll(progress, topic.queues);
-  const filter = delivery.filters.get(progress);
-  const wanted: (number | undefined)[] = [];
-  const share = Math.ceil(COUNTED_MAX / topic.queues.length);
+  const filter = parseMessageFilter(progress.wanted.tags, progress.wanted.sql);
+  const share = topic.queues.length;
+  const wanted: MatchingLag[] = [];
   for (const queue of topic.queues) {
     const { next } = queueProgress(progress, queue.queueId);
-    wanted[queue.queueId] =
-      filter === undefined
-        ? undefined
-        : await countMatching(state, queue, next, filter, share, clock);
+    wanted[queue.queueId] = await matchingLag.count(queue, next, filter, share);
   }
   return topic.queues.map((queue) => {
     const begin = firstKept(state, queue);
     const inQueue = queueProgress(progress, queue.queueId);
     const { floor, next, inFlight, waitingForRetry } = inQueue;
     const undelivered = countKept(state, queue, next);
-    const matching = wanted[queue.queueId];
+    const { messages = 0, estimated = false } = wanted[queue.queueId] ?? {};
     return {
       $typeName: 'ternmq.broker.v1.QueueProgress',
       queueId: queue.queueId,
@@ -62,9 +57,8 @@ export async function queueProgressMessages(
       inFlight: BigInt(inFlight),
       waitingForRetry: BigInt(waitingForRetry),
       lag: BigInt(undelivered + inFlight + waitingForRetry),
-      ...(matching === undefined
-        ? {}
-        : { lagMatching: BigInt(Math.min(matching, undelivered) + inFlight + waitingForRetry) }),
+      lagMatching: BigInt(Math.min(messages, undelivered) + inFlight + waitingForRetry),
+      lagMatchingEstimated: estimated,
       lagMs: BigInt(Math.round(ages[queue.queueId]?.unsettledMs ?? 0)),
       stopped: BigInt(inQueue.stopped().length),
     };
@@ -77,9 +71,9 @@ interface ReadModules {
   delivery: Delivery;
   offsets: OffsetFinder;
   lagTimes: LagTimes;
+  matchingLag: MatchingLags;
   state: BrokerState;
   log: CommitLog;
-  clock: Clock;
 }
 
 /** How far a group is. */

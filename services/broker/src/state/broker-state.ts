@@ -355,6 +355,13 @@ export class BrokerState {
           if (progress !== undefined) this.#seen(progress, Number(record.timeMs));
         }
         return;
+      case 'filterSet': {
+        const progress = this.groups.findProgress(change.value.progressId);
+        if (progress === undefined) return;
+        progress.wanted = { tags: change.value.tags, sql: change.value.sql };
+        this.#seen(progress, progress.seenMs);
+        return;
+      }
       case 'leased':
       case 'settled':
       case 'progressMerged':

@@ -36,6 +36,15 @@ export interface GroupSettings {
   readonly retryBackoff?: RetryBackoff | undefined;
 }
 
+/** Which messages of a topic are wanted: by tags, and by an SQL condition; empty for all. */
+export interface Wanted {
+  readonly tags: string;
+  readonly sql: string;
+}
+
+/** Every message. */
+export const ALL_WANTED: Wanted = { tags: '', sql: '' };
+
 /** How far a group, or one broadcasting member of it, is in a topic. */
 export interface TopicProgress {
   readonly id: number;
@@ -47,6 +56,8 @@ export interface TopicProgress {
   readonly queues: QueueProgress[];
   /** Of a broadcasting member: when it was last known to be connected, in milliseconds since the Unix epoch. */
   seenMs: number;
+  /** What is wanted of the topic, as in FilterSet. */
+  wanted: Wanted;
   /** The progress was deleted, by itself or with its group or topic. */
   deleted: boolean;
 }
@@ -173,6 +184,7 @@ export class GroupTable {
     topicId: number,
     consumerId: string,
     seenMs: number,
+    wanted = ALL_WANTED,
   ): TopicProgress | undefined {
     const group = this.#byId.get(groupId);
     if (group === undefined) return undefined;
@@ -183,6 +195,7 @@ export class GroupTable {
       consumerId,
       queues: [],
       seenMs,
+      wanted,
       deleted: false,
     };
     group.progress.set(progressKey(topicId, consumerId), progress);
@@ -257,8 +270,9 @@ export function decodeGroup(row: Buffer): GroupMessage {
 
 /** The row of a progress, without what it is in its queues. */
 export function encodeProgress(progress: TopicProgress): Buffer {
-  const { id: progressId, groupId, topicId, consumerId } = progress;
+  const { id: progressId, groupId, topicId, consumerId, wanted } = progress;
   const seenMs = BigInt(progress.seenMs);
-  const row = create(ProgressStartedSchema, { progressId, groupId, topicId, consumerId, seenMs });
+  const whose = { progressId, groupId, topicId, consumerId };
+  const row = create(ProgressStartedSchema, { ...whose, seenMs, ...wanted });
   return Buffer.from(toBinary(ProgressStartedSchema, row));
 }

@@ -47,8 +47,8 @@ export function loadState(
   }
   for (const { value } of source.range(tableStart(Table.PROGRESS), tableEnd(Table.PROGRESS))) {
     const row = fromBinary(ProgressStartedSchema, value);
-    const { progressId, groupId, topicId, consumerId, seenMs } = row;
-    state.groups.start(progressId, groupId, topicId, consumerId, Number(seenMs));
+    const { progressId, groupId, topicId, consumerId, seenMs, tags, sql } = row;
+    state.groups.start(progressId, groupId, topicId, consumerId, Number(seenMs), { tags, sql });
   }
   for (const { key, value } of source.range(tableStart(Table.FLOORS), tableEnd(Table.FLOORS))) {
     const progress = state.groups.findProgress(idOf(key));

@@ -82,3 +82,16 @@ test('a field number that is written longer than needed is still the tag', () =>
   const long = Buffer.concat([Buffer.from([0x92, 0x80, 0x00, 0x84, 0x00]), text]);
   expect(tagHashOfMessage(long, 0, long.length)).toBe(tagHashOfMessage(plain, 0, plain.length));
 });
+
+test('the search for a tag ends within the bytes, whatever they are', () => {
+  const out = { start: 0, end: 0 };
+  fc.assert(
+    fc.property(fc.uint8Array({ maxLength: 64 }), fc.nat(64), (bytes, cut) => {
+      const end = Math.min(cut, bytes.length);
+      if (!findTag(bytes, 0, end, out)) return;
+      expect(out.start).toBeGreaterThan(0);
+      expect(out.end).toBeLessThanOrEqual(end);
+    }),
+    { numRuns: 2000 },
+  );
+});

@@ -54,7 +54,7 @@ function nextText(field: number, bytes: Uint8Array, from: number, end: number, o
       for (let bits = 7; ; bits += 7) {
         const byte = bytes[at++] as number;
         if (bits < 32) tag |= (byte & 127) << bits;
-        if (byte < 128) break;
+        if (!(byte > 127)) break;
       }
     }
     switch (tag & 7) {
@@ -70,10 +70,12 @@ function nextText(field: number, bytes: Uint8Array, from: number, end: number, o
       case 2:
         for (;;) {
           const byte = bytes[at++] as number;
-          length |= (byte & 127) << shift;
-          if (byte < 128) break;
+          if (shift < 32) length |= (byte & 127) << shift;
+          if (!(byte > 127)) break;
           shift += 7;
         }
+        // Bytes that are no message end the search, and never turn it back.
+        if (length < 0 || at + length > end) return -1;
         if (tag === field) {
           out.start = at;
           out.end = at + length;
