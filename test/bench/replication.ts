@@ -16,14 +16,15 @@ const IN_SYNC_MS_MAX = 30_000;
 const SAMPLE_MS = 20;
 
 interface Way {
-  readonly acknowledge: 'in-sync' | 'local';
+  readonly acknowledge: 'in-sync' | 'local' | 'async';
   readonly slave: boolean;
 }
 
 const ALONE: Way = { acknowledge: 'local', slave: false };
 const WAYS: Readonly<Record<string, Way>> = {
   'in sync with a slave': { acknowledge: 'in-sync', slave: true },
-  'a slave that nobody waits for': { acknowledge: 'local', slave: true },
+  'async with a slave': { acknowledge: 'async', slave: true },
+  'local with a slave that nobody waits for': { acknowledge: 'local', slave: true },
 };
 
 /** Figures of one way. */
