@@ -203,7 +203,8 @@ export class DeliveryModel {
         const { state, lease, dueMs } = message;
         if (state === 'held' && dueMs <= this.nowMs) message.state = 'ready';
         if (state === 'leased' && lease !== undefined && lease.deadlineMs <= this.nowMs) {
-          this.#failed(message, undefined);
+          // Who has no stream has said itself how long the lease lasts.
+          this.#failed(message, lease.streaming ? undefined : 0);
         }
       }
     }

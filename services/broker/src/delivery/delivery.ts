@@ -245,18 +245,6 @@ export class Delivery {
     }
   }
 
-  /** Throws FAILED_PRECONDITION (GROUP_IN_USE) while a group has consumers, or so many members that pull. */
-  assertUnused(group: Group, pulling: number): void {
-    const count = this.consumersOf(group).size + pulling;
-    if (count === 0) return;
-    throw new TernError(
-      'FAILED_PRECONDITION',
-      'GROUP_IN_USE',
-      `group ${group.name} has ${count} consumer${count === 1 ? '' : 's'}; stop them first`,
-      { metadata: { group: group.name } },
-    );
-  }
-
   /**
    * Sets the progress in queues of a topic; consumers that are connected go on from there.
    *
@@ -553,7 +541,11 @@ export class Delivery {
       for (const queueId of queueIds) {
         const queue = queueProgress(progress, queueId);
         if (queue.inFlight + queue.waitingForRetry === 0) queueIds.delete(queueId);
-        if (queue.nextDeadline() <= nowMs) this.#expire(progress, queueId, nowMs, ended);
+        if (queue.nextDeadline() <= nowMs) {
+          for (const streaming of [true, false]) {
+            this.#expire(progress, queueId, nowMs, streaming, ended);
+          }
+        }
         if (queue.nextRetryDue() <= nowMs) {
           this.#deliveries.get(progress.id)?.changed(queueId);
           due = true;
@@ -565,13 +557,22 @@ export class Delivery {
     }
   }
 
-  #expire(progress: TopicProgress, queueId: number, nowMs: number, ended: SettledRange[]): void {
+  /** Who has no stream has said itself how long its lease lasts: what it left comes again without a further pause. */
+  #expire(
+    progress: TopicProgress,
+    queueId: number,
+    nowMs: number,
+    streaming: boolean,
+    ended: SettledRange[],
+  ): void {
     const group = this.#stateLog.state.groups.findById(progress.groupId);
     if (group === undefined) return;
     const policy = new RetryPolicy(group.settings);
-    const due = queueProgress(progress, queueId).dueLeases(nowMs);
+    const due = queueProgress(progress, queueId).dueLeases(nowMs, streaming);
     if (isOrdered(group, progress)) {
-      ended.push(...this.#failInOrder(group, progress, queueId, due, { delayMs: 0 }, policy));
+      ended.push(
+        ...this.#failInOrder(group, progress, queueId, due, { delayMs: streaming ? 0 : 1 }, policy),
+      );
       return;
     }
     for (const range of due) {
@@ -580,7 +581,7 @@ export class Delivery {
         void this.#bury(group, progress, queueId, range, reason);
         continue;
       }
-      const atMs = nowMs + policy.delayMs(range.attempt + 1);
+      const atMs = nowMs + (streaming ? policy.delayMs(range.attempt + 1) : 0);
       ended.push(settledRange(progress, queueId, range, SettledOutcome.RETRY, atMs));
     }
   }

@@ -21,6 +21,7 @@ import { TernError } from '@ternmq/runtime';
 import type { Assignments } from '../assignment/assignments.ts';
 import type { GroupCatalog } from '../catalog/group-catalog.ts';
 import type { Delivery } from '../delivery/delivery.ts';
+import { assertUnused } from '../delivery/group-use.ts';
 import type { LagTimes } from '../delivery/lag-times.ts';
 import type { MatchingLags } from '../delivery/matching-lag.ts';
 import type { CommitLog } from '../log/commit-log.ts';
@@ -76,7 +77,7 @@ export function groupHandlers(modules: {
       const changes = changesOf(settings);
       const before = groups.get(name);
       if (changes.ordered !== undefined && changes.ordered !== before.settings.ordered) {
-        delivery.assertUnused(before, 0);
+        assertUnused(delivery, before, 0);
       }
       const group = groups.update(name, changes);
       await log.keptAt(log.next);
@@ -85,7 +86,7 @@ export function groupHandlers(modules: {
 
     async deleteGroup({ name }) {
       const group = groups.get(name);
-      delivery.assertUnused(group, assignments.membersOf(group).length);
+      assertUnused(delivery, group, assignments.membersOf(group).length);
       groups.delete(name);
       await log.keptAt(log.next);
       return { $typeName: 'ternmq.broker.v1.DeleteGroupResponse' };

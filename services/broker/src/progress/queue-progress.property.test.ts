@@ -242,7 +242,10 @@ class Run {
     const earliest = Math.min(Infinity, ...held.map(([, one]) => one.lease?.deadlineMs ?? 0));
     expect(progress.nextDeadline()).toBeLessThanOrEqual(earliest);
     const ended = held.filter(([, one]) => (one.lease?.deadlineMs ?? 0) <= timeMs);
-    expectRanges(progress.dueLeases(timeMs), ended);
+    for (const streaming of [true, false]) {
+      const theirs = ended.filter(([, one]) => one.lease?.streaming === streaming);
+      expectRanges(progress.dueLeases(timeMs, streaming), theirs);
+    }
     if (timeMs >= earliest) expect(progress.nextDeadline()).toBe(earliest);
     for (const consumerId of CONSUMERS) {
       const own = held.filter(([, one]) => one.lease?.consumerId === consumerId);

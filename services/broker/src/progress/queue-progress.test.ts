@@ -154,7 +154,7 @@ describe('retries', () => {
     expect(progress.dueRetries(10, 1)).toEqual([{ offset: 0, attempt: 1 }]);
     expect(progress.leaseRetry(0, 8, 2000, 'b', false)).toBe(true);
     expect(progress.nextRetryDue()).toBe(Infinity);
-    expect(progress.dueLeases(2000)).toEqual([{ first: 0, end: 1, leaseId: 8, attempt: 2 }]);
+    expect(progress.dueLeases(2000, false)).toEqual([{ first: 0, end: 1, leaseId: 8, attempt: 2 }]);
     progress.retry(0, 1, 8, 20);
     expect(progress.dueRetries(20, 1)).toEqual([{ offset: 0, attempt: 2 }]);
   });
@@ -201,20 +201,20 @@ describe('deadlines', () => {
     const progress = leased(3);
     progress.acknowledge(1, 2, 7);
     expect(progress.nextDeadline()).toBe(1000);
-    expect(progress.dueLeases(999)).toEqual([]);
+    expect(progress.dueLeases(999, true)).toEqual([]);
     const due = [
       { first: 0, end: 1, leaseId: 7, attempt: 1 },
       { first: 2, end: 3, leaseId: 7, attempt: 1 },
     ];
-    expect(progress.dueLeases(1000)).toEqual(due);
-    expect(progress.dueLeases(1000)).toEqual(due);
+    expect(progress.dueLeases(1000, true)).toEqual(due);
+    expect(progress.dueLeases(1000, true)).toEqual(due);
     expect(progress.inFlight).toBe(2);
   });
 
   test('a part of a lease can be extended', () => {
     const progress = leased(10);
     progress.extend(3, 6, 7, 5000);
-    expect(progress.dueLeases(1000)).toEqual([
+    expect(progress.dueLeases(1000, true)).toEqual([
       { first: 0, end: 3, leaseId: 7, attempt: 1 },
       { first: 6, end: 10, leaseId: 7, attempt: 1 },
     ]);
@@ -239,7 +239,7 @@ describe('deadlines', () => {
     progress.leaseRetry(0, 8, 1000, 'b', true);
     expect(progress.check(0, 1, 8, 'extend')).toBe('ok');
     progress.extend(0, 2, 8, 4000);
-    expect(progress.dueLeases(3999)).toEqual([]);
+    expect(progress.dueLeases(3999, true)).toEqual([]);
     expect(progress.nextDeadline()).toBe(4000);
     expect(progress.waitingForRetry).toBe(1);
   });
@@ -249,7 +249,7 @@ describe('deadlines', () => {
     progress.lease(1, 2, 8, 3000, 'a', true);
     progress.acknowledge(0, 1, 7);
     expect(progress.nextDeadline()).toBeLessThanOrEqual(3000);
-    expect(progress.dueLeases(1000)).toEqual([]);
+    expect(progress.dueLeases(1000, true)).toEqual([]);
     expect(progress.nextDeadline()).toBe(3000);
     progress.acknowledge(1, 2, 8);
     expect(progress.nextDeadline()).toBe(Infinity);
@@ -375,7 +375,9 @@ describe('rows', () => {
     expect(copy.encode()).toEqual(progress.encode());
     expect(copy.dirty).toBe(false);
     expect(copy.takeDirtyRetries()).toEqual([]);
-    expect(copy.dueLeases(5000)).toEqual(progress.dueLeases(5000));
+    for (const streaming of [true, false]) {
+      expect(copy.dueLeases(5000, streaming)).toEqual(progress.dueLeases(5000, streaming));
+    }
     expect(copy.dueRetries(5000, 9)).toEqual([{ offset: 4, attempt: 1 }]);
     expect(copy.leasesOf('größer', false)).toHaveLength(1);
     expect(copy.leasesOf('größer', true)).toEqual([]);

@@ -21,8 +21,7 @@
 // in [floor, next) is either passed or outstanding under exactly one lease; an offset in the retry table is
 // passed. A lease may reach below the floor; what lies there is settled.
 //
-// Rows: progress-row.ts, and one for each message in the retry table (retry-table.ts). Objects for ranges, leases
-// and retries exist only while there are some: idle progress is two numbers.
+// Rows: progress-row.ts, and retry-table.ts for messages in the retry table. Idle progress is two numbers and no objects.
 
 import { assert } from '@ternmq/runtime';
 import { type Lease, LeaseList } from './lease-list.ts';
@@ -176,15 +175,17 @@ export class QueueProgress {
     return this.inFlight === 0 ? Infinity : Math.min(first, again);
   }
 
-  /** The messages whose lease has ended by itself. They stay leased until a record says otherwise. */
-  dueLeases(nowMs: number): UnsettledRange[] {
+  /** The messages whose lease has ended, of consumers with a stream or of others. They stay leased until a record comes. */
+  dueLeases(nowMs: number, streaming: boolean): UnsettledRange[] {
     if (this.nextDeadline() > nowMs) return [];
     const ranges: UnsettledRange[] = [];
     for (const lease of this.#leases?.all ?? []) {
-      if (lease.deadlineMs <= nowMs) this.#addOutstanding(ranges, lease, lease.first, lease.end);
+      if (lease.deadlineMs > nowMs || lease.streaming !== streaming) continue;
+      this.#addOutstanding(ranges, lease, lease.first, lease.end);
     }
     for (const entry of this.#retries?.allLeased() ?? []) {
-      if ((entry.lease?.deadlineMs ?? Infinity) <= nowMs) addEntry(ranges, entry);
+      const { deadlineMs = Infinity, streaming: streams } = entry.lease ?? {};
+      if (deadlineMs <= nowMs && streams === streaming) addEntry(ranges, entry);
     }
     this.#leases?.findEarliestDeadline();
     this.#retries?.findEarliestDeadline();
