@@ -155,6 +155,7 @@ describe('the README', () => {
   test('keeps the order of keys', async () => {
     const lines = 'account-7 opened, account-7 paid, account-7 closed\n';
     expect(await runProgram('ordered')).toBe(lines);
+    expect(await run('rocketmq')).toContain('shippers');
     expect(await run('ordered-group')).toMatch(/^strict +broker-a +5 .* yes, stops /m);
   });
 

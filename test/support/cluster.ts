@@ -58,11 +58,12 @@ export class Cluster implements AsyncDisposable {
     return cluster;
   }
 
-  #openBroker(port: number): Promise<Broker> {
+  #openBroker(port: number, rocketmqPort = 0): Promise<Broker> {
     const flags = {
       data: join(this.folder.path, 'data'),
       brokerPort: port,
       rocketmq: false,
+      rocketmqPort,
       autoCreateTopics: true,
       nameserver: `127.0.0.1:${this.nameServer.port}`,
       segmentSize: '16MiB',
@@ -113,11 +114,11 @@ export class Cluster implements AsyncDisposable {
     readonly pauseMs?: number;
     readonly meanwhile?: () => Promise<void>;
   } = {}): Promise<void> {
-    const { port } = this.broker;
+    const { port, rocketmqPort } = this.broker;
     await this.broker.close();
     await meanwhile?.();
     this.clock.advance(pauseMs);
-    this.#broker = await this.#openBroker(port);
+    this.#broker = await this.#openBroker(port, rocketmqPort);
     await this.ready();
   }
 

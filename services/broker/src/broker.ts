@@ -20,6 +20,7 @@ import { Registration } from './registration.ts';
 import { RocketmqEndpoint } from './rocketmq/endpoint.ts';
 import { type Role, Roles } from './roles.ts';
 import { openDataFolder } from './state/data-folder.ts';
+import { groupSettings } from './state/groups.ts';
 import { openLmdbStore } from './state/lmdb-store.ts';
 import type { StateStore } from './state/store.ts';
 import { isHoldingTopic, type Topic } from './state/topics.ts';
@@ -142,9 +143,9 @@ export class Broker {
             server,
             ownTopic: (name) =>
               roles.role === 'leading' ? roles.replica?.state.topics.find(name) : undefined,
+            groupSettings: (name) =>
+              roles.replica?.state.groups.find(name)?.settings ?? groupSettings(undefined),
             clock,
-            random,
-            logger: logger.child({ part: 'rocketmq' }),
           })
         : undefined;
       closers.push(() => endpoint?.close(STOP_GRACE_MS));

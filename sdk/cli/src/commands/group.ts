@@ -29,6 +29,7 @@ interface ResetFlags {
 
 interface SettingFlags {
   readonly attempts?: number;
+  readonly maxAttempts?: number;
   readonly retryDelays?: number[];
   readonly retryBackoff?: RetryBackoff;
   readonly lease?: number;
@@ -210,6 +211,11 @@ function addSettingFlags(command: Command): void {
       'Deliveries before a message moves to %DLQ%<group>',
       wholeNumber(1, 1000),
     )
+    .option(
+      '--max-attempts <number>',
+      'The same, by the name that RocketMQ has for it',
+      wholeNumber(1, 1000),
+    )
     .option('--retry-delays <time,…>', 'Pauses before the second, third, … delivery', durations)
     .option(
       '--retry-backoff <initial,multiplier,max>',
@@ -231,7 +237,8 @@ function addSettingFlags(command: Command): void {
 }
 
 function settingsOf(flags: SettingFlags): GroupSettings {
-  const { attempts, retryDelays, retryBackoff, lease, ordered, exhausted } = flags;
+  const { maxAttempts, retryDelays, retryBackoff, lease, ordered, exhausted } = flags;
+  const { attempts = maxAttempts } = flags;
   return {
     ...(attempts === undefined ? {} : { attemptsMax: attempts }),
     ...(retryDelays === undefined ? {} : { retryDelaysMs: retryDelays }),

@@ -46,6 +46,8 @@ export class Brokers {
   readonly #nameservers: readonly string[];
   readonly #clock: Clock;
   readonly #routes = new Map<string, KnownRoute>();
+  /** By topic: the broker groups that were seen to serve it, with their queues. */
+  readonly #places = new Map<string, ReadonlyMap<string, number>>();
   readonly #asking = new Map<string, Promise<KnownRoute | undefined>>();
   readonly #links = new Map<string, RemoteLink>();
 
@@ -114,6 +116,33 @@ export class Brokers {
     return (await this.of(topic)).find((broker) => broker.brokerName === brokerName);
   }
 
+  /**
+   * What ordering keys of a topic are spread over: the brokers that serve it, and those that were seen to and are away, by
+   * name.
+   */
+  placesOf(
+    topic: string,
+    serving: readonly ServingBroker[],
+  ): { readonly brokerName: string; readonly queues: number }[] {
+    const places = new Map(this.#places.get(topic));
+    for (const { brokerName, queues } of serving) places.set(brokerName, queues);
+    keepNewest(this.#places, topic, places, ROUTES_MAX);
+    return [...places]
+      .map(([brokerName, queues]) => ({ brokerName, queues }))
+      .sort((one, other) => (one.brokerName < other.brokerName ? -1 : 1));
+  }
+
+  /** Where the masters of a topic's brokers are, this one included, `host:port`; none while nobody can tell. */
+  async mastersOf(
+    topic: string,
+  ): Promise<{ readonly brokerName: string; readonly address: string }[]> {
+    const route = await this.#route(topic, true);
+    return (route?.groups ?? []).flatMap(({ brokerName, brokers }) => {
+      const address = masterOf(brokers)?.address;
+      return address === undefined ? [] : [{ brokerName, address }];
+    });
+  }
+
   /** Ends the connections to other brokers. */
   close(): void {
     for (const link of this.#links.values()) link.close();
@@ -165,12 +194,7 @@ export class Brokers {
 
   #keep(topic: string, groups: readonly RouteGroup[]): KnownRoute {
     const known: KnownRoute = { groups, atMs: this.#clock.monotonicMs() };
-    this.#routes.delete(topic);
-    this.#routes.set(topic, known);
-    for (const oldest of this.#routes.keys()) {
-      if (this.#routes.size <= ROUTES_MAX) break;
-      this.#routes.delete(oldest);
-    }
+    keepNewest(this.#routes, topic, known, ROUTES_MAX);
     return known;
   }
 
@@ -186,6 +210,30 @@ export class Brokers {
       old.close();
     }
     return link;
+  }
+}
+
+/** A broker that was found. Throws UNAVAILABLE (NO_MASTER) when none was. */
+export function reachable(
+  broker: ServingBroker | undefined,
+  brokerName: string,
+  topic: string,
+): ServingBroker {
+  if (broker !== undefined) return broker;
+  throw new TernError(
+    'UNAVAILABLE',
+    'NO_MASTER',
+    `broker ${brokerName}, which has this message of ${topic}, cannot be reached now; try again`,
+  );
+}
+
+/** Keeps something under a key; the oldest goes when there are too many. */
+function keepNewest<Value>(kept: Map<string, Value>, key: string, value: Value, max: number): void {
+  kept.delete(key);
+  kept.set(key, value);
+  for (const oldest of kept.keys()) {
+    if (kept.size <= max) break;
+    kept.delete(oldest);
   }
 }
 

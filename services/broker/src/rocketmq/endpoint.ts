@@ -3,11 +3,15 @@
 
 import { MessagingService } from '@ternmq/proto/gen/apache/rocketmq/v2/service_pb';
 import { BrokerService } from '@ternmq/proto/gen/ternmq/broker/v1/broker_pb';
-import { type Clock, GrpcServer, type Logger, type Random } from '@ternmq/runtime';
+import { type Clock, GrpcServer } from '@ternmq/runtime';
 import type { BrokerOptions } from '../config.ts';
+import type { GroupSettings } from '../state/groups.ts';
 import type { Topic } from '../state/topics.ts';
 import { OwnLink } from './broker-link.ts';
 import { Brokers } from './brokers.ts';
+import { Clients } from './clients.ts';
+import { Deliveries } from './deliveries.ts';
+import { Orphans } from './orphans.ts';
 import { messagingService } from './service.ts';
 
 /** Batches of the largest bodies fit. */
@@ -21,9 +25,9 @@ export interface EndpointModules {
   readonly server: GrpcServer;
   /** A topic that this broker leads now. */
   readonly ownTopic: (name: string) => Topic | undefined;
+  /** How a group behaves on this broker; as a new one when it does not know it. */
+  readonly groupSettings: (name: string) => GroupSettings;
   readonly clock: Clock;
-  readonly random: Random;
-  readonly logger: Logger;
 }
 
 /** Serves clients of RocketMQ 5. */
@@ -53,10 +57,25 @@ export class RocketmqEndpoint {
       clock,
     });
     closers.push(() => brokers.close());
+    const clients = new Clients(clock);
+    closers.push(() => clients.close());
+    const deliveries = new Deliveries(clients, clock);
+    closers.push(() => deliveries.close());
+    clients.onEnd = (clientId) => deliveries.release(clientId);
+    const orphans = new Orphans(brokers, clients, clock);
+    closers.push(() => orphans.close());
     const server = new GrpcServer({ receiveBytesMax: RECEIVE_BYTES_MAX, streamsMax: STREAMS_MAX });
     server.add(
       MessagingService,
-      messagingService({ brokers, advertised: options.rocketmqAdvertise }),
+      messagingService({
+        brokers,
+        clients,
+        deliveries,
+        groupSettings: modules.groupSettings,
+        clock,
+        closing: server.closing,
+        advertised: options.rocketmqAdvertise,
+      }),
     );
     const port = await server.listen(options.host, options.rocketmqPort);
     server.setServing(true);
