@@ -41,8 +41,7 @@ export class Clients {
   /** When clients were heard last, by the monotonic clock; also those that have sent no settings. */
   readonly #heardAtMs = new Map<string, number>();
   readonly #sweep: Timer;
-  /** Told when a client ends, or is forgotten. */
-  onEnd: (clientId: string) => void = () => {};
+  readonly #onEnd = new Set<(clientId: string) => void>();
 
   constructor(clock: Clock) {
     this.#clock = clock;
@@ -103,11 +102,16 @@ export class Clients {
     this.heard(id);
   }
 
+  /** Tells of clients that end, or are forgotten. */
+  onEnd(listener: (clientId: string) => void): void {
+    this.#onEnd.add(listener);
+  }
+
   /** A client says that it ends; false when it was not known. */
   end(id: string): boolean {
     const known = this.#clients.delete(id);
     this.#heardAtMs.delete(id);
-    this.onEnd(id);
+    for (const listener of this.#onEnd) listener(id);
     return known;
   }
 

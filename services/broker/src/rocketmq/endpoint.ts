@@ -61,7 +61,7 @@ export class RocketmqEndpoint {
     closers.push(() => clients.close());
     const deliveries = new Deliveries(clients, clock);
     closers.push(() => deliveries.close());
-    clients.onEnd = (clientId) => deliveries.release(clientId);
+    clients.onEnd((clientId) => deliveries.release(clientId));
     const orphans = new Orphans(brokers, clients, clock);
     closers.push(() => orphans.close());
     const server = new GrpcServer({ receiveBytesMax: RECEIVE_BYTES_MAX, streamsMax: STREAMS_MAX });

@@ -62,6 +62,11 @@ interface Leased {
 export function receiveMessage(modules: ReceiveModules): (call: Call) => void {
   let waiting = 0;
   let turn = 0;
+  /** Calls that wait, by client. */
+  const calls = new Map<string, Set<AbortController>>();
+  modules.clients.onEnd((clientId) => {
+    for (const call of calls.get(clientId) ?? []) call.abort();
+  });
 
   const receive = async (call: Call, caller: Caller): Promise<void> => {
     const { request } = call;
@@ -78,7 +83,11 @@ export function receiveMessage(modules: ReceiveModules): (call: Call) => void {
     const inTurn = named === undefined ? turned(brokers, turn++) : [named];
     const leased = await leaseFrom(inTurn, asked, request, caller, modules);
     const { deliveries } = modules;
-    if (leased === undefined) {
+    if (leased !== undefined && caller.signal.aborted) {
+      // Others need not wait for the end of leases that nobody has.
+      await deliveries.giveBack(leased.broker.link, asked.group, leased.deliveries);
+    }
+    if (leased === undefined || caller.signal.aborted) {
       finish(
         call,
         statusWith(Code.MESSAGE_NOT_FOUND, 'no message has come'),
@@ -88,11 +97,6 @@ export function receiveMessage(modules: ReceiveModules): (call: Call) => void {
       return;
     }
     const { link } = leased.broker;
-    if (caller.signal.aborted) {
-      // Others need not wait for the end of leases that nobody has.
-      await deliveries.giveBack(link, asked.group, leased.deliveries);
-      return;
-    }
     for (const delivery of leased.deliveries) {
       deliveries.add(caller.clientId, asked.group, link, delivery);
     }
@@ -120,7 +124,14 @@ export function receiveMessage(modules: ReceiveModules): (call: Call) => void {
           signal: going.signal,
         });
         modules.clients.heard(caller.clientId);
-        await receive(call, caller);
+        const others = calls.get(caller.clientId) ?? new Set();
+        calls.set(caller.clientId, others.add(going));
+        try {
+          await receive(call, caller);
+        } finally {
+          others.delete(going);
+          if (others.size === 0) calls.delete(caller.clientId);
+        }
       } finally {
         waiting--;
       }

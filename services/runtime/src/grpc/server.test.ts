@@ -56,6 +56,18 @@ afterEach(async () => {
 });
 
 describe('a unary method', () => {
+  test('with a deadline further off than a timer can hold is answered, and waits for ever', async () => {
+    const YEAR_MS = 366 * 24 * 3_600_000;
+    let deadlineMs = 0;
+    handle = async (_, context) => {
+      deadlineMs = context.deadlineMs;
+      await new Promise((resolve) => setImmediate(resolve));
+      return ANSWER;
+    };
+    await queryRoute('a', YEAR_MS);
+    expect(deadlineMs).toBe(Number.POSITIVE_INFINITY);
+  });
+
   test('answers, and tells the observer', async () => {
     expect((await queryRoute('a')).$typeName).toBe('ternmq.nameserver.v1.QueryRouteResponse');
     expect(observed).toEqual([['/ternmq.nameserver.v1.NameServerService/QueryRoute', 0]]);

@@ -6,7 +6,7 @@
 // every HTTP/2 server is made with, and `createHttp2Server`, which makes it. A version of grpc-js that does
 // not have them is refused at start rather than silently slow.
 
-import type { Http2Server, ServerHttp2Session, Settings } from 'node:http2';
+import type { Http2Server, IncomingHttpHeaders, ServerHttp2Session, Settings } from 'node:http2';
 import { Server, type ServerCredentials, type ServerOptions } from '@grpc/grpc-js';
 
 interface Internals {
@@ -29,6 +29,28 @@ export interface TunedServer {
   readonly sessions: ReadonlySet<ServerHttp2Session>;
 }
 
+/** Milliseconds in the units of `grpc-timeout`. */
+const UNIT_MS: Readonly<Record<string, number>> = {
+  H: 3_600_000,
+  M: 60_000,
+  S: 1000,
+  m: 1,
+  u: 1e-3,
+  n: 1e-6,
+};
+/** The longest that Node's timers can hold. */
+const TIMER_MS_MAX = 2 ** 31 - 1;
+
+/**
+ * Drops a deadline that is further off than a timer can hold: grpc-js would take it for over at once. Clients of RocketMQ for
+ * Java open streams with a deadline of a year.
+ */
+function dropFarDeadline(headers: IncomingHttpHeaders): void {
+  const timeout = headers['grpc-timeout'];
+  const [, digits = '0', unit = ''] = /^(\d{1,8})([HMSmun])$/.exec(String(timeout)) ?? [];
+  if (Number(digits) * (UNIT_MS[unit] ?? 0) > TIMER_MS_MAX) delete headers['grpc-timeout'];
+}
+
 /** Makes the server. Throws when grpc-js is not as expected. */
 export function createTunedServer(options: ServerOptions, tuning: Tuning): TunedServer {
   const server = new Server(options);
@@ -49,6 +71,8 @@ export function createTunedServer(options: ServerOptions, tuning: Tuning): Tuned
     http2Server.maxConnections = tuning.connectionsMax;
     http2Server.on('session', (session) => {
       session.setLocalWindowSize(tuning.windowBytes);
+      // Before grpc-js sees it.
+      session.prependListener('stream', (_stream, headers) => dropFarDeadline(headers));
       sessions.add(session);
       session.once('close', () => sessions.delete(session));
     });
