@@ -101,9 +101,9 @@ function unlessOffline(what: string, install: () => string): Toolchain {
   }
 }
 
-/** Python with grpcio and grpcio-tools: the folder of its commands. */
-export function python(): Toolchain {
-  const requirements = join(ROOT, 'test/polyglot/python/requirements.txt');
+/** Python with the packages of a folder's requirements.txt, such as grpcio and grpcio-tools: the folder of its commands. */
+export function python(program = 'python'): Toolchain {
+  const requirements = join(ROOT, 'test/polyglot', program, 'requirements.txt');
   const version = versionOf('python3', '--version');
   if (version === undefined) return { missing: 'python3 is not installed' };
   if (versionOf('python3', '-m', 'venv', '--help') === undefined) {
@@ -131,18 +131,56 @@ export function goEnvironment(...path: string[]): NodeJS.ProcessEnv {
   };
 }
 
-/** Tools written in Go: the folder of their commands. */
-export function goTools(...tools: (keyof typeof GO_TOOLS)[]): Toolchain {
+/** The version of Go; or why it is not fit for a program's go.mod. */
+function goVersion(program: string): { readonly version: string } | { readonly missing: string } {
   const version = versionOf('go', 'env', 'GOVERSION');
   if (version === undefined) return { missing: 'go is not installed' };
-  const goMod = readFileSync(join(ROOT, 'test/polyglot/go/go.mod'), 'utf8');
+  const goMod = readFileSync(join(ROOT, 'test/polyglot', program, 'go.mod'), 'utf8');
   const needed = /^go (\d+)\.(\d+)/m.exec(goMod);
   const found = /^go(\d+)\.(\d+)/.exec(version);
   if (needed === null || found === null) throw new Error(`cannot compare ${version} with go.mod`);
   const number = ([, major, minor]: RegExpExecArray) => Number(major) * 1000 + Number(minor);
-  if (number(found) < number(needed)) {
-    return { missing: `Go ${needed[1]}.${needed[2]} is needed and ${version} installed` };
-  }
+  if (number(found) >= number(needed)) return { version };
+  return { missing: `Go ${needed[1]}.${needed[2]} is needed and ${version} installed` };
+}
+
+/** A program written in Go, built: the folder with `client`. */
+export function goProgram(program: string): Toolchain {
+  const found = goVersion(program);
+  if ('missing' in found) return found;
+  const source = join(ROOT, 'test/polyglot', program);
+  const files = ['go.mod', 'go.sum', 'main.go'].map((file) => readFileSync(join(source, file)));
+  return unlessOffline('the modules of a Go program', () =>
+    filledOnce('go-program', found.version + Buffer.concat(files).toString(), (folder) => {
+      run('go', ['build', '-o', join(folder, 'client'), '.'], {
+        cwd: source,
+        env: goEnvironment(),
+      });
+    }),
+  );
+}
+
+/** A program written in Java, compiled beside the packages of its pom.xml: the folder of all of it. */
+export function javaProgram(program: string): Toolchain {
+  const version = versionOf('javac', '-version');
+  if (version === undefined) return { missing: 'javac is not installed' };
+  if (versionOf('mvn', '--version') === undefined) return { missing: 'maven is not installed' };
+  const source = join(ROOT, 'test/polyglot', program);
+  const files = ['pom.xml', 'Main.java'].map((file) => readFileSync(join(source, file), 'utf8'));
+  return unlessOffline('the packages of a Java program', () =>
+    filledOnce('java-program', version + files.join(''), (folder) => {
+      const copy = ['dependency:copy-dependencies', `-DoutputDirectory=${folder}`];
+      run('mvn', ['-q', '-B', '-f', join(source, 'pom.xml'), ...copy]);
+      run('javac', ['-cp', `${folder}/*`, '-d', folder, join(source, 'Main.java')]);
+    }),
+  );
+}
+
+/** Tools written in Go: the folder of their commands. */
+export function goTools(...tools: (keyof typeof GO_TOOLS)[]): Toolchain {
+  const found = goVersion('go');
+  if ('missing' in found) return found;
+  const { version } = found;
   return unlessOffline(tools.join(' and '), () => {
     const packages = tools.map((tool) => GO_TOOLS[tool]);
     return filledOnce(`go-tools`, version + packages.join(), (folder) => {
