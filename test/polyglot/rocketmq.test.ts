@@ -18,7 +18,15 @@ const TEST_MS_MAX = 120_000;
 
 /** How a language's program is made ready, and run. */
 const LANGUAGES: Readonly<
-  Record<string, { ready(): Toolchain; command(folder: string): [string, string[]] }>
+  Record<
+    string,
+    {
+      ready(): Toolchain;
+      command(folder: string): [string, string[]];
+      /** It encrypts unless it is told otherwise, and does not ask who signed. */
+      readonly encrypts?: boolean;
+    }
+  >
 > = {
   Node: {
     ready: () => ({ folder: join(SOURCES, 'node') }),
@@ -31,10 +39,12 @@ const LANGUAGES: Readonly<
   Go: {
     ready: () => goProgram('rocketmq/go'),
     command: (folder) => [join(folder, 'client'), []],
+    encrypts: true,
   },
   Java: {
     ready: () => javaProgram('rocketmq/java'),
     command: (folder) => ['java', ['-cp', `${folder}:${folder}/*`, 'Main']],
+    encrypts: true,
   },
 };
 
@@ -72,12 +82,13 @@ describe.each(Object.entries(LANGUAGES))('the official client for %s', (language
 
   // Tests that do not close it end its process: shutting a push consumer down takes as long as its long poll, and after a
   // restart of the server Java takes a minute.
-  const client = (folder: string): OfficialClient => {
+  const client = (folder: string, tls = false): OfficialClient => {
     const [command, args] = how.command(folder);
     // Clients write their logs into the home folder, and Java takes it from a setting.
     const env = {
       ...process.env,
       HOME: home.path,
+      ROCKETMQ_TLS: `${tls}`,
       JAVA_TOOL_OPTIONS: `-Duser.home=${home.path} -Xmx256m`,
     };
     return new OfficialClient(command, [...args, endpoint], env);
@@ -145,6 +156,25 @@ describe.each(Object.entries(LANGUAGES))('the official client for %s', (language
     );
     await official.close();
   });
+
+  test.runIf(how.encrypts)(
+    'sends over an encrypted connection',
+    {
+      timeout: TEST_MS_MAX,
+    },
+    async (context) => {
+      if ('missing' in toolchain) return skipWhen(context, toolchain.missing);
+      const topic = `${name}-tls`;
+      await own.admin.createTopic(topic, { queues: 1 });
+      await using official = client(toolchain.folder, true);
+      await official.producer([topic]);
+      await official.send({ topic, body: 'encrypted' });
+      const consumer = own.consumer(`${name}-tls`, { from: 'first' }).subscribe(topic);
+      const [message] = await consumer.receive({ max: 1, waitMs: 1000 });
+      expect(message?.text()).toBe('encrypted');
+      await official.close();
+    },
+  );
 
   test('receives, acknowledges, and sets when a message comes again', {
     timeout: TEST_MS_MAX,

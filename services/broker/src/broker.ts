@@ -146,6 +146,9 @@ export class Broker {
             groupSettings: (name) =>
               roles.replica?.state.groups.find(name)?.settings ?? groupSettings(undefined),
             clock,
+            disk,
+            random,
+            logger: logger.child({ part: 'rocketmq' }),
           })
         : undefined;
       closers.push(() => endpoint?.close(STOP_GRACE_MS));

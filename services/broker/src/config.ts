@@ -56,6 +56,20 @@ export const BROKER_OPTIONS = defineOptions({
     kind: 'text',
     doc: 'host:port that clients of RocketMQ 5 are told to reach this broker at [what they connected to]',
   },
+  rocketmqTls: {
+    kind: 'choice',
+    choices: ['on', 'off', 'required'],
+    default: 'on',
+    doc: 'Take encrypted connections on --rocketmq-port beside plain ones (on), no plain ones (required), or none (off)',
+  },
+  tlsCertificate: {
+    kind: 'text',
+    doc: 'File with the certificate for encrypted connections, PEM; read again when it changes [one that the broker signs itself, in the data folder]',
+  },
+  tlsKey: {
+    kind: 'text',
+    doc: 'File with the key of --tls-certificate, PEM',
+  },
   metricsPort: {
     kind: 'int',
     default: 5557,

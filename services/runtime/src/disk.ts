@@ -52,8 +52,8 @@ export interface Disk {
   makeFolder(path: string): void;
   /** The whole of a small file, or undefined when it does not exist. */
   readSmall(path: string): Buffer | undefined;
-  /** Replaces a small file so that after a crash it holds either the old or the new bytes. */
-  replaceSmall(path: string, bytes: Uint8Array): void;
+  /** Replaces a small file so that after a crash it holds either the old or the new bytes; only its owner reads a secret one. */
+  replaceSmall(path: string, bytes: Uint8Array, options?: { readonly secret: boolean }): void;
   /** Renames a file. */
   rename(from: string, to: string): void;
   /** Deletes a file or a folder with all in it; harmless when there is none. */
@@ -172,9 +172,9 @@ export const nodeDisk: Disk = {
     }
   },
 
-  replaceSmall(path, bytes) {
+  replaceSmall(path, bytes, options) {
     const temporary = `${path}.new`;
-    const fd = fs.openSync(temporary, 'w', 0o640);
+    const fd = fs.openSync(temporary, 'w', options?.secret === true ? 0o600 : 0o640);
     try {
       fs.writeSync(fd, bytes);
       fs.fsyncSync(fd);

@@ -1,9 +1,21 @@
 // The port for clients of RocketMQ 5. It holds no messages and no progress: what clients ask for is translated into calls
 // of the own service, of this broker or of the one that serves the queue (broker-link.ts). So it serves in every role.
 
+import { join } from 'node:path';
 import { MessagingService } from '@ternmq/proto/gen/apache/rocketmq/v2/service_pb';
 import { BrokerService } from '@ternmq/proto/gen/ternmq/broker/v1/broker_pb';
-import { type Clock, GrpcServer } from '@ternmq/runtime';
+import {
+  type CertificateModules,
+  type Clock,
+  certificateFiles,
+  type Disk,
+  GrpcServer,
+  type Logger,
+  ownCertificate,
+  type Random,
+  TernError,
+  type TlsSettings,
+} from '@ternmq/runtime';
 import type { BrokerOptions } from '../config.ts';
 import type { GroupSettings } from '../state/groups.ts';
 import type { Topic } from '../state/topics.ts';
@@ -28,6 +40,9 @@ export interface EndpointModules {
   /** How a group behaves on this broker; as a new one when it does not know it. */
   readonly groupSettings: (name: string) => GroupSettings;
   readonly clock: Clock;
+  readonly disk: Disk;
+  readonly random: Random;
+  readonly logger: Logger;
 }
 
 /** Serves clients of RocketMQ 5. */
@@ -77,7 +92,8 @@ export class RocketmqEndpoint {
         advertised: options.rocketmqAdvertise,
       }),
     );
-    const port = await server.listen(options.host, options.rocketmqPort);
+    const tls = tlsOf(options, modules);
+    const port = await server.listen(options.host, options.rocketmqPort, tls);
     server.setServing(true);
     return new RocketmqEndpoint(port, server, closers.reverse());
   }
@@ -87,4 +103,23 @@ export class RocketmqEndpoint {
     await this.#server.stop(graceMs);
     for (const close of this.#closers) await close();
   }
+}
+
+/** How encrypted connections are taken; undefined when they are not. Throws FAILED_PRECONDITION, INVALID_ARGUMENT. */
+function tlsOf(options: BrokerOptions, modules: CertificateModules): TlsSettings | undefined {
+  const { rocketmqTls, tlsCertificate, tlsKey } = options;
+  if ((tlsCertificate === undefined) !== (tlsKey === undefined)) {
+    throw new TernError(
+      'INVALID_ARGUMENT',
+      'BAD_OPTION',
+      '--tls-certificate and --tls-key belong together: set both or none',
+    );
+  }
+  if (rocketmqTls === 'off') return undefined;
+  const hosts = new Set(['localhost', '127.0.0.1', '::1', options.advertise ?? options.host]);
+  const certificates =
+    tlsCertificate !== undefined && tlsKey !== undefined
+      ? certificateFiles(tlsCertificate, tlsKey, modules)
+      : ownCertificate(join(options.data, 'tls'), [...hosts], modules);
+  return { certificates, required: rocketmqTls === 'required' };
 }

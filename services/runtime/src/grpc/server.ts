@@ -19,6 +19,7 @@ import { formatAddress } from '../address.ts';
 import { type Clock, systemClock } from '../clock.ts';
 import { assert, TernError } from '../errors.ts';
 import { Health } from './health.ts';
+import { MixedPort, type TlsSettings } from './mixed-port.ts';
 import { Reflection } from './reflection.ts';
 import { createTunedServer, type TunedServer } from './tuned-server.ts';
 
@@ -65,12 +66,15 @@ export class GrpcServer {
   readonly #health = new Health();
   readonly #reflection = new Reflection();
   readonly #closing = new AbortController();
+  readonly #connectionsMax: number;
+  #mixed: MixedPort | undefined;
   readonly #handlers = new Map<DescService, Handlers>();
   #stopped: Promise<void> | undefined;
 
   constructor(options: GrpcServerOptions = {}, collaborators: GrpcServerCollaborators = {}) {
     this.#clock = collaborators.clock ?? systemClock;
     this.#observeUnary = collaborators.observeUnary;
+    this.#connectionsMax = options.connectionsMax ?? 10_000;
     this.#tuned = createTunedServer(
       {
         'grpc.max_receive_message_length': options.receiveBytesMax ?? 9 * MEBIBYTE,
@@ -83,7 +87,7 @@ export class GrpcServer {
       },
       {
         windowBytes: options.windowBytes ?? MEBIBYTE,
-        connectionsMax: options.connectionsMax ?? 10_000,
+        connectionsMax: this.#connectionsMax,
       },
     );
     this.#addStandardServices();
@@ -152,14 +156,22 @@ export class GrpcServer {
   }
 
   /**
-   * Listens without encryption and returns the port.
+   * Listens and returns the port.
    *
    * @param port 0 takes any free one
+   * @param tls takes encrypted connections on the same port; without it there are none
    * @throws TernError FAILED_PRECONDITION with reason PORT_IN_USE or CANNOT_LISTEN
    */
-  listen(host: string, port: number): Promise<number> {
+  async listen(host: string, port: number, tls?: TlsSettings): Promise<number> {
     const address = formatAddress(host, port);
-    return new Promise((resolve, reject) => {
+    if (tls !== undefined) {
+      const mixed = new MixedPort(this.#server, tls, this.#connectionsMax, this.#clock);
+      this.#mixed = mixed;
+      return await mixed.listen(host, port).catch((error: Error) => {
+        throw listenError(address, error);
+      });
+    }
+    return await new Promise((resolve, reject) => {
       this.#server.bindAsync(address, ServerCredentials.createInsecure(), (error, bound) => {
         if (error === null) resolve(bound);
         else reject(listenError(address, error));
@@ -191,6 +203,7 @@ export class GrpcServer {
       new TernError('UNAVAILABLE', 'SERVER_STOPPING', 'This server is stopping; use another one.'),
     );
     this.#health.close();
+    this.#mixed?.close();
     const closed = Array.from(
       this.#tuned.sessions,
       (session) => new Promise<void>((resolve) => session.once('close', resolve)),
