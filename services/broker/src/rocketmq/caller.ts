@@ -1,6 +1,5 @@
 // Who calls: what clients of RocketMQ 5 say of themselves in the metadata of every call.
 
-import { isIP } from 'node:net';
 import type { Metadata } from '@grpc/grpc-js';
 import { Code } from '@ternmq/proto/gen/apache/rocketmq/v2/definition_pb';
 import type { InProcessCaller } from '@ternmq/runtime';
@@ -14,7 +13,6 @@ export interface Caller extends InProcessCaller {
   readonly clientId: string;
   /** The namespace that resources without one are in; usually empty. */
   readonly namespace: string;
-  readonly metadata: Metadata;
   readonly signal: AbortSignal;
 }
 
@@ -26,8 +24,34 @@ export interface CallFacts {
   readonly signal: AbortSignal;
 }
 
+class KnownCaller implements Caller {
+  readonly clientId: string;
+  readonly namespace: string;
+  readonly #facts: CallFacts;
+
+  constructor(clientId: string, namespace: string, facts: CallFacts) {
+    this.clientId = clientId;
+    this.namespace = namespace;
+    this.#facts = facts;
+  }
+
+  // Most calls are over before anybody looks at these; a signal costs more than all the rest.
+  get signal(): AbortSignal {
+    return this.#facts.signal;
+  }
+
+  get peer(): string {
+    return this.#facts.peer;
+  }
+
+  get deadlineMs(): number {
+    return this.#facts.deadlineMs;
+  }
+}
+
 /** Reads who calls. Throws Refused (CLIENT_ID_REQUIRED). */
-export function callerOf({ metadata, peer, deadlineMs, signal }: CallFacts): Caller {
+export function callerOf(facts: CallFacts): Caller {
+  const { metadata } = facts;
   const clientId = textOf(metadata, 'x-mq-client-id');
   if (clientId === '' || clientId.length > CLIENT_ID_LENGTH_MAX) {
     throw new Refused(
@@ -35,17 +59,10 @@ export function callerOf({ metadata, peer, deadlineMs, signal }: CallFacts): Cal
       `send the client's own id, of at most ${CLIENT_ID_LENGTH_MAX} characters, as metadata x-mq-client-id`,
     );
   }
-  const namespace = textOf(metadata, 'x-mq-namespace');
-  return { clientId, namespace, metadata, peer, deadlineMs, signal };
+  return new KnownCaller(clientId, textOf(metadata, 'x-mq-namespace'), facts);
 }
 
 function textOf(metadata: Metadata, key: string): string {
   const value = metadata.get(key)[0];
   return typeof value === 'string' ? value : '';
-}
-
-/** The host of a peer as grpc-js writes it, `host:port` or `[IPv6]:port`. */
-export function hostOf(peer: string): string {
-  const host = peer.slice(0, peer.lastIndexOf(':')).replace(/^\[|\]$/g, '');
-  return isIP(host) === 0 ? peer : host;
 }

@@ -18,17 +18,26 @@ export interface InProcessCaller {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** What a handler sees of such a call. */
+/** What a handler sees of such a call. The caller's signal is looked at only when the handler asks for it. */
 class InProcessCall<Request> extends EventEmitter {
   readonly request: Request;
   readonly metadata = new Metadata();
-  cancelled = false;
   readonly #caller: InProcessCaller;
 
   constructor(request: Request, caller: InProcessCaller) {
     super();
     this.request = request;
     this.#caller = caller;
+  }
+
+  get cancelled(): boolean {
+    return this.#caller.signal?.aborted ?? false;
+  }
+
+  override once(event: string, listener: () => void): this {
+    if (event !== 'cancelled') return super.once(event, listener);
+    this.#caller.signal?.addEventListener('abort', () => listener(), { once: true });
+    return this;
   }
 
   getPeer(): string {
@@ -38,11 +47,6 @@ class InProcessCall<Request> extends EventEmitter {
   getDeadline(): number {
     return this.#caller.deadlineMs;
   }
-
-  cancel(): void {
-    this.cancelled = true;
-    this.emit('cancelled');
-  }
 }
 
 /** Calls a unary handler. Rejects with what the handler answers: a ServiceError. */
@@ -51,14 +55,9 @@ export function callInProcess<Request, Response>(
   request: Request,
   caller: InProcessCaller,
 ): Promise<Response> {
-  const { signal } = caller;
   const call = new InProcessCall(request, caller);
-  const cancel = (): void => call.cancel();
-  if (signal?.aborted) call.cancelled = true;
-  else signal?.addEventListener('abort', cancel, { once: true });
   return new Promise<Response>((resolve, reject) => {
     handler(call as unknown as ServerUnaryCall<Request, Response>, (error, response) => {
-      signal?.removeEventListener('abort', cancel);
       if (error === null || error === undefined) resolve(response as Response);
       else reject(error as ServiceError);
     });
