@@ -221,6 +221,23 @@ describe('sending', () => {
   });
 });
 
+describe('a trace context', () => {
+  const traceContext = '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01';
+
+  test('goes from the own SDK to clients of RocketMQ', async () => {
+    await sendOwn(1, { traceContext });
+    const { messages } = await client.receive(receiving());
+    expect(messages[0]?.systemProperties?.traceContext).toBe(traceContext);
+  });
+
+  test('comes from them to the own SDK, with the id that they gave the message', async () => {
+    await client.send('t', { messageId: 'mine', traceContext });
+    const consumer = cluster.client().consumer('g', { from: 'first' }).subscribe('t');
+    const [message] = await consumer.receive({ max: 1, waitMs: 1000 });
+    expect(message).toMatchObject({ traceContext, producerMessageId: 'mine' });
+  });
+});
+
 describe('receiving', () => {
   test('sends the status, the messages, and the time, and fills in every field', async () => {
     const properties = { region: 'eu' };

@@ -29,6 +29,10 @@ export function messageFault(message: OutgoingMessage): MqError | undefined {
   if (orderingKey !== undefined && typeof orderingKey !== 'string') {
     return invalid('orderingKey', 'text');
   }
+  const { traceContext } = message;
+  if (traceContext !== undefined && typeof traceContext !== 'string') {
+    return invalid('traceContext', 'text');
+  }
   if (keys !== undefined && !(Array.isArray(keys) && keys.every(isText))) {
     return invalid('keys', 'a list of texts');
   }

@@ -29,6 +29,11 @@ export interface OutgoingMessage {
   readonly deliverAt?: Date;
   /** How urgent the message is, 0 to 9; for topics of the kind `priority`, which deliver the most urgent first. */
   readonly priority?: number;
+  /**
+   * Where the message stands in a distributed trace, for example a W3C `traceparent`; at most 255 bytes. Consumers get it
+   * as it is.
+   */
+  readonly traceContext?: string;
   /** The queue; default: by ordering key or priority, or by turns. */
   readonly queue?: QueueId | QueueSelector;
 }

@@ -16,6 +16,8 @@ interface Decoded {
   bornTimeMs: number;
   priority: number | undefined;
   replyTo: string;
+  traceContext: string;
+  producerMessageId: string;
   bodyEncoding: number;
 }
 
@@ -145,6 +147,16 @@ export class ReceivedMessage<Value = unknown> {
     return this.#message.replyTo;
   }
 
+  /** Where it stands in a distributed trace, as its producer has said; empty when it has not. */
+  get traceContext(): string {
+    return this.#message.traceContext;
+  }
+
+  /** The id that its producer gave it itself, as clients of RocketMQ 5 do; empty for none. */
+  get producerMessageId(): string {
+    return this.#message.producerMessageId;
+  }
+
   /** When the producer made it, by its own clock, in milliseconds since 1970 UTC. */
   get bornTimeMs(): number {
     return this.#message.bornTimeMs;
@@ -189,6 +201,8 @@ function decode(reader: FieldReader): Decoded {
     bornTimeMs: 0,
     priority: undefined,
     replyTo: '',
+    traceContext: '',
+    producerMessageId: '',
     bodyEncoding: 0,
   };
   while (reader.more) {
@@ -205,6 +219,8 @@ function decode(reader: FieldReader): Decoded {
     else if (tag === 0x31) decoded.bornTimeMs = reader.fixed64();
     else if (tag === 0x48) decoded.priority = reader.varint();
     else if (tag === 0x52) decoded.replyTo = reader.text();
+    else if (tag === 0x62) decoded.traceContext = reader.text();
+    else if (tag === 0x6a) decoded.producerMessageId = reader.text();
     else if (tag === 0x58) decoded.bodyEncoding = reader.varint();
     else reader.skip(tag);
   }

@@ -10,12 +10,14 @@ export function messageInit(
   bornTimeMs: number,
 ): MessageInitShape<typeof MessageSchema> {
   const { body, tag, keys, properties, orderingKey, priority, bodyEncoding } = message;
+  const { traceContext = '' } = message;
   return {
     body: Buffer.from(body as Uint8Array),
     tag: tag ?? '',
     keys: [...(keys ?? [])],
     properties: { ...properties },
     orderingKey: orderingKey ?? '',
+    traceContext,
     bornTimeMs: BigInt(Math.floor(bornTimeMs)),
     ...(priority === undefined ? {} : { priority }),
     ...(bodyEncoding === undefined ? {} : { bodyEncoding }),

@@ -15,6 +15,7 @@ const message: fc.Arbitrary<EncodedMessage> = fc.record(
     properties: fc.dictionary(text, text, { maxKeys: 5 }),
     orderingKey: text,
     priority: fc.integer({ min: 0, max: 9 }),
+    traceContext: fc.string({ maxLength: 60 }),
     bodyEncoding: fc.constantFrom(1 as const, 2 as const),
     delay: fc.oneof(fc.nat(3_456_000_000), fc.constantFrom(...DELAY_LEVELS)),
     deliverAt: fc.date({ min: new Date(1), max: new Date(2 ** 42), noInvalidDate: true }),
@@ -50,6 +51,7 @@ describe('a frame', () => {
           for (const [i, message] of messages.entries()) {
             const { body, tag, keys, properties, orderingKey, delay, deliverAt } = message;
             expect(read.messages[i]?.priority).toBe(message.priority);
+            expect(read.messages[i]?.traceContext).toBe(message.traceContext ?? '');
             expect(read.messages[i]?.bodyEncoding).toBe(message.bodyEncoding ?? 0);
             expect(Buffer.from(read.messages[i]?.body ?? [])).toEqual(Buffer.from(body as string));
             expect(read.messages[i]).toMatchObject({

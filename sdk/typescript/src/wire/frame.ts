@@ -5,7 +5,7 @@
 //   0x0a length topic | 0x10 queue id 2 | 0x19 producer id 8 | 0x21 sequence 8 | 0x2d frame id 4 | 0x32 message …
 //
 //   message: 0x0a body | 0x12 tag | 0x1a key … | 0x22 property … | 0x2a ordering key | 0x31 born time 8
-//            | 0x39 time of delivery 8 | 0x40 delay | 0x48 priority 1 | 0x58 body encoding 1
+//            | 0x39 time of delivery 8 | 0x40 delay | 0x48 priority 1 | 0x58 body encoding 1 | 0x62 trace context
 
 import type { EncodedMessage } from '../body-encoding.ts';
 import { delayMsOf, isDelayed } from '../delay.ts';
@@ -62,6 +62,7 @@ function measure(message: EncodedMessage): Measured {
   }
   if (message.priority !== undefined) innerBytes += 2;
   if (message.bodyEncoding !== undefined) innerBytes += 2;
+  if (message.traceContext) innerBytes += field(Buffer.byteLength(message.traceContext));
   return { message, body, bodyBytes, propertyBytes, innerBytes };
 }
 
@@ -113,6 +114,7 @@ function writeMessage(
     bytes[at + 1] = message.bodyEncoding;
     at += 2;
   }
+  if (message.traceContext) at = writeText(bytes, at, 0x62, message.traceContext);
   return at;
 }
 
