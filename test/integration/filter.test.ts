@@ -74,6 +74,24 @@ describe('the lag of a group that filters', () => {
     },
   );
 
+  test.each([
+    ['tags', 'late'],
+    ['an SQL condition', { sql: "TAGS = 'late'" }],
+  ] as const)('in time is that of the oldest message that is wanted: %s', async (_, filter) => {
+    const client = cluster.client();
+    await client.admin.createTopic('t', { queues: 1 });
+    const consumer = client.consumer('g', { from: 'first' }).subscribe('t', filter);
+    expect(await consumer.receive({ max: 1, waitMs: 0 })).toEqual([]);
+    await consumer.close();
+    const lagMs = async () => (await client.admin.describeGroup('g')).progress[0]?.lagMs;
+    await sent();
+    await cluster.pass(60_000);
+    expect(await lagMs()).toBe(0);
+    await client.producer().send('t', { body: 'wanted', tag: 'late' });
+    await cluster.pass(5000);
+    expect(await lagMs()).toBe(5000);
+  });
+
   test('is an estimate where more messages would have to be read than are looked at', async () => {
     const client = cluster.client();
     await client.admin.createTopic('t', { queues: 1 });

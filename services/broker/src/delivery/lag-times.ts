@@ -83,6 +83,12 @@ export class LagTimes {
     return this.known(progress, queue);
   }
 
+  /** How long ago a message was stored, in milliseconds; 0 when its record is damaged. */
+  async ageOf(queue: Queue, offset: number): Promise<number> {
+    const timeMs = await this.#offsets.storeTime(queue, offset);
+    return timeMs === undefined ? 0 : Math.max(0, this.#stateLog.timeMs() - timeMs);
+  }
+
   /** The ages in all queues of a topic, by queue id. */
   async findAll(progress: TopicProgress, queues: readonly Queue[]): Promise<LagAges[]> {
     const ages: LagAges[] = [];

@@ -4,6 +4,7 @@
 
 import { type Clock, TernError } from '@ternmq/runtime';
 import type { CommitLog } from '../log/commit-log.ts';
+import { isMarked } from '../progress/marks.ts';
 import type { BrokerState } from '../state/broker-state.ts';
 import { countKept, nextKept } from '../state/kept-messages.ts';
 import { CHUNK_ENTRIES, entryTagHash, type Queue } from '../state/queue.ts';
@@ -22,6 +23,8 @@ const LOAD_BYTES_MIN = 256 << 10;
 /** How many messages are wanted. */
 export interface MatchingLag {
   readonly messages: number;
+  /** Offset of the first of them that was seen; -1 for none. */
+  readonly first: number;
   /** It is extrapolated from a part of them. */
   readonly estimated: boolean;
 }
@@ -52,16 +55,18 @@ export class MatchingLags {
     share: number,
   ): Promise<MatchingLag> {
     const kept = countKept(this.#state, queue, from);
-    if (filter.matchesAll || kept === 0) return { messages: kept, estimated: false };
-    const first = nextKept(this.#state, queue, from);
-    const indexed = !filter.readsMessages && first >= this.#state.beginOf(queue);
-    const { end, messages } = indexed
-      ? await this.#countTags(queue, first, filter, Math.ceil(ENTRIES_MAX / share))
-      : await this.#read(queue, first, filter, share);
+    const begin = nextKept(this.#state, queue, from);
+    if (filter.matchesAll || kept === 0) {
+      return { messages: kept, first: kept === 0 ? -1 : begin, estimated: false };
+    }
+    const indexed = !filter.readsMessages && begin >= this.#state.beginOf(queue);
+    const { end, messages, first } = indexed
+      ? await this.#countTags(queue, begin, filter, Math.ceil(ENTRIES_MAX / share))
+      : await this.#read(queue, begin, filter, share);
     const unseen = countKept(this.#state, queue, end);
     const seen = kept - unseen;
-    if (unseen === 0 || seen <= 0) return { messages, estimated: unseen > 0 };
-    return { messages: Math.round((messages * kept) / seen), estimated: true };
+    if (unseen === 0 || seen <= 0) return { messages, first, estimated: unseen > 0 };
+    return { messages: Math.round((messages * kept) / seen), first, estimated: true };
   }
 
   /** Counts by the index; ends where the queue ends, or after so many entries. */
@@ -70,9 +75,10 @@ export class MatchingLags {
     from: number,
     filter: MessageFilter,
     entriesMax: number,
-  ): Promise<{ end: number; messages: number }> {
+  ): Promise<{ end: number; messages: number; first: number }> {
     const end = Math.min(queue.visibleEnd, from + entriesMax);
     let messages = 0;
+    let first = -1;
     for (let offset = from; offset < end && !queue.deleted; ) {
       const turnEnd = Math.min(end, offset + ENTRIES_A_TURN);
       while (offset < turnEnd) {
@@ -80,14 +86,15 @@ export class MatchingLags {
         const chunkEnd = Math.min(turnEnd, (chunk + 1) * CHUNK_ENTRIES);
         const entries = this.#state.chunk(queue, chunk);
         for (; offset < chunkEnd; offset++) {
-          if (filter.mayMatch(entryTagHash(entries, offset % CHUNK_ENTRIES))) messages++;
+          if (!filter.mayMatch(entryTagHash(entries, offset % CHUNK_ENTRIES))) continue;
+          if (messages++ === 0) first = offset;
         }
       }
       if (offset < end) await this.#nextTurn();
       // Retention may have taken messages meanwhile, and their part of the index.
       offset = Math.max(offset, this.#state.beginOf(queue));
     }
-    return { end, messages };
+    return { end, messages, first };
   }
 
   /** Counts by reading; ends where the queue ends, or when enough was read. */
@@ -96,14 +103,16 @@ export class MatchingLags {
     from: number,
     filter: MessageFilter,
     share: number,
-  ): Promise<{ end: number; messages: number }> {
+  ): Promise<{ end: number; messages: number; first: number }> {
     const end = queue.visibleEnd;
     let left = Math.ceil(READ_MAX / share);
     let bytesLeft = LOADED_BYTES_MAX / share;
     let messages = 0;
+    let first = -1;
     let offset = from;
     while (offset < end && left > 0 && bytesLeft > 0 && !queue.deleted) {
       const found = this.#collector.collect(queue, offset, left, bytesLeft, filter, [], false);
+      if (messages === 0 && found.messages > 0) first = offset + firstMatch(found.unmatched);
       messages += found.messages;
       left -= countKept(this.#state, queue, offset) - countKept(this.#state, queue, found.end);
       offset = found.end;
@@ -116,7 +125,7 @@ export class MatchingLags {
       await this.#nextTurn();
       offset = Math.min(end, nextKept(this.#state, queue, offset));
     }
-    return { end: Math.min(offset, end), messages };
+    return { end: Math.min(offset, end), messages, first };
   }
 
   /** Reads a stretch from the disk; false when it is damaged. */
@@ -133,4 +142,11 @@ export class MatchingLags {
   #nextTurn(): Promise<void> {
     return new Promise((resolve) => this.#clock.defer(resolve));
   }
+}
+
+/** Index of the first message that is not marked as one that does not match. */
+function firstMatch(unmatched: Uint8Array | undefined): number {
+  let index = 0;
+  while (isMarked(unmatched, index)) index++;
+  return index;
 }

@@ -33,13 +33,22 @@ export async function queueProgressMessages(
   topic: Topic,
   progress: TopicProgress,
 ): Promise<QueueProgressMessage[]> {
-  const ages = await lagTimes.findAll(progress, topic.queues);
+  const lagMs = (await lagTimes.findAll(progress, topic.queues)).map(
+    (ages) => ages?.unsettledMs ?? 0,
+  );
   const filter = parseMessageFilter(progress.wanted.tags, progress.wanted.sql);
   const share = topic.queues.length;
   const wanted: MatchingLag[] = [];
   for (const queue of topic.queues) {
     const { next } = queueProgress(progress, queue.queueId);
-    wanted[queue.queueId] = await matchingLag.count(queue, next, filter, share);
+    const matching = await matchingLag.count(queue, next, filter, share);
+    wanted[queue.queueId] = matching;
+    const { oldestUnsettled } = queueProgress(progress, queue.queueId);
+    // What was delivered was wanted, and is older than what was not.
+    if (filter.matchesAll || oldestUnsettled < next) continue;
+    const { first, estimated } = matching;
+    if (first >= 0) lagMs[queue.queueId] = await lagTimes.ageOf(queue, first);
+    else if (!estimated) lagMs[queue.queueId] = 0;
   }
   return topic.queues.map((queue) => {
     const begin = firstKept(state, queue);
@@ -59,7 +68,7 @@ export async function queueProgressMessages(
       lag: BigInt(undelivered + inFlight + waitingForRetry),
       lagMatching: BigInt(Math.min(messages, undelivered) + inFlight + waitingForRetry),
       lagMatchingEstimated: estimated,
-      lagMs: BigInt(Math.round(ages[queue.queueId]?.unsettledMs ?? 0)),
+      lagMs: BigInt(Math.round(lagMs[queue.queueId] ?? 0)),
       stopped: BigInt(inQueue.stopped().length),
     };
   });

@@ -20,6 +20,11 @@ export function forEachMarkedRun(
   }
 }
 
+/** Is a message marked? */
+export function isMarked(marks: Uint8Array | undefined, index: number): boolean {
+  return (((marks?.[index >> 3] ?? 0) >> (index & 7)) & 1) === 1;
+}
+
 /** Marks a message; returns the marks, grown where there was no room. */
 export function mark(marks: Uint8Array | undefined, index: number): Uint8Array {
   const byte = index >> 3;
