@@ -167,9 +167,17 @@ test('a restart of the broker ends nothing: it goes on sending, receiving and ac
       everyMs: 20,
     },
   );
-  if (held !== undefined) await client.ack(held);
-  const [after] = await client.receive(8, 60_000);
-  expect(after?.body).toBe('after');
+  if (held === undefined) throw new Error('one came');
+  await eventually('it acknowledges', () => client.ack(held).catch(() => undefined), {
+    withinMs: 5000,
+    everyMs: 20,
+  });
+  const after = await eventually(
+    'it receives',
+    async () => (await client.receive(8, 60_000).catch(() => []))[0],
+    { withinMs: 5000, everyMs: 20 },
+  );
+  expect(after.body).toBe('after');
 });
 
 test('a producer of a missing topic does not start', async () => {
